@@ -1,0 +1,1 @@
+"""Texts to unit vectors: tokenizer, batcher, ONNX Runtime session, composed in ``encoder``."""

@@ -1,0 +1,1 @@
+"""How a retriever breaks: goals, attack search, statistics, report."""

@@ -1,0 +1,1 @@
+"""Text: the only Unicode normalisation, script and language codes, perturbations."""

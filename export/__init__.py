@@ -1,0 +1,1 @@
+"""Checkpoint -> ONNX graphs -> verified artifact."""

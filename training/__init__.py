@@ -1,0 +1,1 @@
+"""Corpus -> hybrid batches -> robust loss -> checkpoint."""
