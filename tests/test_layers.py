@@ -86,7 +86,7 @@ def rule_for(module: str) -> set[str]:
     return ALLOWED_OURS[max(prefixes, key=len)]
 
 
-@pytest.mark.parametrize(("module", "path"), modules(), ids=lambda value: str(value))
+@pytest.mark.parametrize(("module", "path"), list(modules()), ids=lambda value: str(value))
 def test_module_imports_follow_the_layers(module: str, path: Path) -> None:
     allowed = rule_for(module)
     for name in imported(path, module):
