@@ -8,6 +8,7 @@
     ├── OverloadedError      queue full; carries the seconds after which to try again
     ├── NotReadyError        no artifact or store yet, or draining
     ├── InferenceError       ONNX Runtime raised; details go to the log, not to the client
+    ├── StoreError           the disk is full or read-only, or the vector engine failed
     ├── ArtifactError        start-up: hash, dimension or opset mismatch
     └── ProviderError        start-up: device=cuda asked for and no CUDA provider came up
 
@@ -75,6 +76,12 @@ class InferenceError(ServiceError):
     """The session raised while running a batch."""
 
     code = "inference-failed"
+
+
+class StoreError(ServiceError):
+    """The store could not do its work: disk full or read-only, or the vector engine failed."""
+
+    code = "store-failed"
 
 
 class ArtifactError(ServiceError):

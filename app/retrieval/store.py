@@ -91,9 +91,7 @@ class VectorStore(Protocol):
         """
         ...
 
-    def upsert(
-        self, name: str, documents: Sequence[Document], vectors: NDArray[np.float32]
-    ) -> int:
+    def upsert(self, name: str, documents: Sequence[Document], vectors: NDArray[np.float32]) -> int:
         """Add documents or replace those with the same ``doc_id``; durable on return.
 
         Of several documents with one ``doc_id`` in a call the last one wins.

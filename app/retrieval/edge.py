@@ -1,0 +1,315 @@
+"""The embedded engine: a ``VectorStore`` of directories, one a collection, held by one process.
+
+Opening verifies each collection before the engine may touch it: by its seal after a clean close,
+by a recovery in a process of its own after a crash. What fails is reported as unavailable and left
+as it is; the others open. A background thread flushes and builds indexes.
+"""
+
+import contextlib
+import logging
+import shutil
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import (
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    NotReadyError,
+    ServiceError,
+    StoreError,
+)
+from app.retrieval import layout, offline
+from app.retrieval.edge_collection import EdgeCollection
+from app.retrieval.edge_shard import Shard
+from app.retrieval.layout import CollectionMeta
+from app.retrieval.lock import RootLock
+from app.retrieval.points import (
+    MAX_DIM,
+    require_doc_id,
+    require_langs,
+    require_name,
+    require_top_k,
+    unit_rows,
+)
+from app.retrieval.store import Collection, Document, Filter, Hit
+
+RESERVE_BYTES = 256 << 20
+_TEND_EVERY_S = 1.0
+_log = logging.getLogger(__name__)
+
+
+class EdgeStore:
+    """Collections under one directory; use ``open``. Methods are those of ``VectorStore``."""
+
+    def __init__(self, root: Path, lock: RootLock, reserve_bytes: int) -> None:
+        self._root = root
+        self._lock = lock
+        self._reserve_bytes = reserve_bytes
+        self._table = threading.RLock()
+        self._open: dict[str, EdgeCollection] = {}
+        self._damaged: dict[str, str] = {}
+        self._closing = threading.Event()
+        self._closed = False
+        self._upkeep = [
+            threading.Thread(target=self._tend, args=(self._flush_one,), daemon=True),
+            threading.Thread(target=self._tend, args=(self._build_one,), daemon=True),
+        ]
+
+    @classmethod
+    def open(cls, root: Path, *, reserve_bytes: int = RESERVE_BYTES) -> "EdgeStore":
+        """Open the store in a directory, which is created if missing.
+
+        Args:
+            root: The directory of collections.
+            reserve_bytes: Disk space that writes leave free: the engine writes through memory
+                maps, and a full disk would kill the process there.
+
+        Raises:
+            ConflictError: If another process holds the directory; the message names it.
+            StoreError: If the directory cannot be created or written.
+        """
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"Cannot use {root} as the store's directory: {error.strerror}. "
+                "Give a directory that this user may write to."
+            ) from error
+        store = cls(root.resolve(), RootLock(root / "store.lock"), reserve_bytes)
+        try:
+            store._load()
+        except OSError as error:
+            store._lock.release()
+            raise StoreError(f"Cannot read the store's directory {root}: {error}.") from error
+        for thread in store._upkeep:
+            thread.start()
+        return store
+
+    def unavailable(self) -> dict[str, str]:
+        """Name the collections that could not be opened, each with the reason."""
+        with self._table:
+            return dict(self._damaged)
+
+    def create(self, name: str, dim: int, model: str) -> Collection:
+        """Create a collection, or return the one of this name, dim and model."""
+        require_name(name)
+        if isinstance(dim, bool) or not isinstance(dim, int) or not 1 <= dim <= MAX_DIM:
+            raise InvalidInputError(f"dim is {dim!r:.50}; give an integer from 1 to {MAX_DIM}.")
+        if not model:
+            raise InvalidInputError(
+                "model is empty; give the id of the encoder of this collection."
+            )
+        with self._table:
+            self._require_open()
+            if name in self._open or name in self._damaged:
+                found = self._find(name).describe()
+                if (found.dim, found.model) != (dim, model):
+                    raise ConflictError(
+                        f"The collection {name} has dim {found.dim} and model {found.model}, not "
+                        f"{dim} and {model}; drop it or choose another name."
+                    )
+                return found
+            with _disk_errors(f"creating {name}"):
+                self._open[name] = self._create(name, dim, model)
+            return self._open[name].describe()
+
+    def drop(self, name: str) -> None:
+        """Delete a collection, also one that is unavailable."""
+        require_name(name)
+        with self._table, _disk_errors(f"dropping {name}"):
+            self._require_open()
+            if name not in self._open and name not in self._damaged:
+                raise _not_found(name)
+            collection = self._open.pop(name, None)
+            self._damaged[name] = "it is being dropped"
+            if collection is not None:
+                collection.close(sealed=False)
+            doomed = self._root / f".dropped-{uuid.uuid4().hex}"
+            (self._root / name).rename(doomed)
+            layout.sync_directory(self._root)
+            del self._damaged[name]
+            shutil.rmtree(doomed, ignore_errors=True)
+
+    def collections(self) -> list[Collection]:
+        """List the collections that are open, by name; see also ``unavailable``."""
+        with self._table:
+            self._require_open()
+            return [self._open[name].describe() for name in sorted(self._open)]
+
+    def describe(self, name: str) -> Collection:
+        """Describe one collection."""
+        return self._find(name).describe()
+
+    def upsert(self, name: str, documents: Sequence[Document], vectors: NDArray[np.float32]) -> int:
+        """Add or replace documents; each 1,000 of a call are written whole or not at all."""
+        collection = self._find(name)
+        rows = unit_rows(vectors, collection.meta.dim)
+        if len(rows) != len(documents):
+            raise InvalidInputError(
+                f"Got {len(documents)} documents and {len(rows)} vectors; give one for each."
+            )
+        with _disk_errors(f"writing to {name}"):
+            return collection.upsert(documents, rows)
+
+    def delete(self, name: str, doc_ids: Sequence[str]) -> int:
+        """Delete documents; returns how many were there."""
+        names = [require_doc_id(doc_id) for doc_id in doc_ids]
+        with _disk_errors(f"deleting from {name}"):
+            return self._find(name).delete(names)
+
+    def get(self, name: str, doc_ids: Sequence[str]) -> list[Document]:
+        """Return those of the documents that exist, in the order asked for."""
+        names = [require_doc_id(doc_id) for doc_id in doc_ids]
+        return self._find(name).get(names)
+
+    def count(self, name: str) -> int:
+        """Count the documents of a collection."""
+        return self._find(name).describe().count
+
+    def search(
+        self,
+        name: str,
+        vectors: NDArray[np.float32],
+        top_k: int,
+        where: Filter | None = None,
+    ) -> list[list[Hit]]:
+        """Find each query's nearest documents: exactly up to 20,000 documents, above by HNSW."""
+        collection = self._find(name)
+        rows = unit_rows(vectors, collection.meta.dim)
+        langs = require_langs(where.lang) if where is not None else []
+        return collection.search(rows, require_top_k(top_k), langs)
+
+    def flush(self, name: str) -> None:
+        """Write everything to disk and build the index if one is due."""
+        collection = self._find(name)
+        with _disk_errors(f"flushing {name}"):
+            collection.flush()
+            if collection.wants_build(now=True):
+                collection.build()
+
+    def snapshot(self, name: str, target: Path) -> Path:
+        """Copy a collection to ``target/name``; copied into a closed store it is restored."""
+        collection = self._find(name)
+        if (target / name).exists():
+            raise ConflictError(f"{target / name} exists; name a directory without it.")
+        with _disk_errors(f"writing a snapshot of {name}"):
+            return collection.snapshot(target)
+
+    def close(self) -> None:
+        """Flush and seal all collections and release the directory."""
+        self._closing.set()
+        with self._table:
+            if self._closed:
+                return
+            self._closed = True
+            for name, collection in self._open.items():
+                try:
+                    collection.close()
+                except (ServiceError, OSError):
+                    _log.exception(
+                        "closing %s failed; it will be recovered at the next start", name
+                    )
+            self._open.clear()
+        for thread in self._upkeep:
+            thread.join()
+        self._lock.release()
+
+    def _load(self) -> None:
+        for path in sorted(self._root.iterdir()):
+            if path.name.startswith((".creating-", ".dropped-")):
+                shutil.rmtree(path, ignore_errors=True)  # Left by a crash; never was or is no more
+        for path in sorted(self._root.iterdir()):
+            if not path.is_dir() or path.name.startswith("."):
+                continue
+            try:
+                require_name(path.name)
+                self._open[path.name] = self._load_one(path)
+            except (ServiceError, ValueError, OSError) as error:
+                self._damaged[path.name] = str(error)
+                _log.error("collection %s is unavailable: %s", path.name, error)
+
+    def _load_one(self, directory: Path) -> EdgeCollection:
+        meta = layout.read_meta(directory)
+        for path in directory.glob("shard-*"):
+            if path.name != meta.shard:
+                shutil.rmtree(path, ignore_errors=True)  # An index build that a crash cut short
+        if layout.is_sealed(directory):
+            layout.verify_seal(directory, meta.shard)
+            layout.unseal(directory)
+        else:
+            offline.recover(directory / meta.shard)
+        shard = Shard.load(directory / meta.shard)
+        return EdgeCollection(directory, meta, shard, self._reserve_bytes)
+
+    def _create(self, name: str, dim: int, model: str) -> EdgeCollection:
+        partial = self._root / f".creating-{uuid.uuid4().hex}"
+        partial.mkdir()
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        meta = CollectionMeta(name, dim, model, created, layout.new_shard_name())
+        Shard.create(partial / meta.shard, dim).close()
+        layout.sync_files(partial)
+        layout.write_meta(partial, meta)
+        partial.rename(self._root / name)
+        layout.sync_directory(self._root)
+        shard = Shard.load(self._root / name / meta.shard)
+        return EdgeCollection(self._root / name, meta, shard, self._reserve_bytes)
+
+    def _find(self, name: str) -> EdgeCollection:
+        require_name(name)
+        with self._table:
+            self._require_open()
+            if name in self._damaged:
+                raise NotReadyError(
+                    f"The collection {name} is unavailable: {self._damaged[name]}. Restore it from "
+                    "a snapshot, or drop and index it again."
+                )
+            if name not in self._open:
+                raise _not_found(name)
+            return self._open[name]
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise NotReadyError("The store is closed; open it again.")
+
+    def _tend(self, work: Callable[[EdgeCollection], None]) -> None:
+        while not self._closing.wait(_TEND_EVERY_S):
+            with self._table:
+                collections = list(self._open.values())
+            for collection in collections:
+                try:
+                    work(collection)
+                except NotReadyError:  # Dropped or closed since
+                    continue
+                except (StoreError, OSError):
+                    _log.exception("upkeep of %s failed", collection.meta.name)
+
+    @staticmethod
+    def _flush_one(collection: EdgeCollection) -> None:
+        collection.tend()
+
+    @staticmethod
+    def _build_one(collection: EdgeCollection) -> None:
+        if collection.wants_build():
+            collection.build()
+
+
+@contextlib.contextmanager
+def _disk_errors(action: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"The disk failed while {action}: {error.strerror or error}. Check space and rights; "
+            "what was acknowledged before is kept."
+        ) from error
+
+
+def _not_found(name: str) -> NotFoundError:
+    return NotFoundError(f"There is no collection {name}; create it first.")

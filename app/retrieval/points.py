@@ -1,0 +1,175 @@
+"""Documents to engine points and back: what may be stored, under which id, with which check sum.
+
+A point's id is derived from the ``doc_id``, so that writing is idempotent. The check sum covers
+payload and vector, because the engine has none of its own. Metadata travels as JSON text: the
+engine's number types would change large integers.
+"""
+
+import json
+import re
+import uuid
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import InvalidInputError
+from app.retrieval.store import MAX_TOP_K, Document
+
+MAX_DIM = 65_536
+MAX_DOC_ID_BYTES = 512
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_NAMESPACE = uuid.UUID("6f1b8a52-2d1e-5f0c-9a37-4c1f6d0e7b11")
+
+
+def require_name(name: str) -> str:
+    """Return the name if it may name a collection, and hence a directory.
+
+    Raises:
+        InvalidInputError: If it is not 1 to 64 of a-z, 0-9, ``_`` and ``-``, beginning with a
+            letter or digit.
+    """
+    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+        raise InvalidInputError(
+            f"{name!r:.100} is not a collection name: use 1 to 64 characters of a-z, 0-9, '_' and "
+            "'-', beginning with a letter or digit."
+        )
+    return name
+
+
+def require_doc_id(doc_id: str) -> str:
+    """Return the ``doc_id`` if it is a non-empty string of at most 512 bytes in UTF-8.
+
+    Raises:
+        InvalidInputError: If it is not.
+    """
+    encoded = _require_text(doc_id, "doc_id")
+    if not 1 <= len(encoded) <= MAX_DOC_ID_BYTES:
+        raise InvalidInputError(
+            f"A doc_id has {len(encoded)} bytes; 1 to {MAX_DOC_ID_BYTES} are possible."
+        )
+    return doc_id
+
+
+def require_top_k(top_k: int) -> int:
+    """Return ``top_k`` if it is 1 to ``MAX_TOP_K``.
+
+    Raises:
+        InvalidInputError: If it is not.
+    """
+    if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= MAX_TOP_K:
+        raise InvalidInputError(f"top_k is {top_k!r:.50}; give an integer from 1 to {MAX_TOP_K}.")
+    return top_k
+
+
+def unit_rows(vectors: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
+    """Scale rows to length 1, so that a dot product is a cosine.
+
+    Args:
+        vectors: Shape (rows, dim).
+        dim: The dimension expected.
+
+    Returns:
+        A float32 array of the same shape.
+
+    Raises:
+        InvalidInputError: If the shape differs, or a row is zero or not finite.
+    """
+    rows = np.asarray(vectors)
+    if rows.ndim != 2 or rows.shape[1] != dim or rows.dtype.kind not in "fiu":
+        raise InvalidInputError(
+            f"The vectors have shape {rows.shape} and type {rows.dtype}; expected numbers of shape "
+            f"(rows, {dim})."
+        )
+    wide = rows.astype(np.float64)
+    lengths = np.linalg.norm(wide, axis=1, keepdims=True)  # (rows, 1)
+    bad = np.flatnonzero(~np.isfinite(lengths[:, 0]) | (lengths[:, 0] < 1e-30))
+    if bad.size:
+        raise InvalidInputError(
+            f"Vector {int(bad[0])} is zero or not finite; it has no direction to compare."
+        )
+    return (wide / lengths).astype(np.float32)
+
+
+def point_id(doc_id: str) -> str:
+    """Derive the engine's id of a document."""
+    return str(uuid.uuid5(_NAMESPACE, doc_id))
+
+
+def to_payload(document: Document, vector: NDArray[np.float32]) -> dict[str, Any]:
+    """Lay out a document as the engine's payload, with the check sum over it and its vector.
+
+    Args:
+        document: The document.
+        vector: Its unit vector, shape (dim,).
+
+    Raises:
+        InvalidInputError: If a field has a type or value that cannot be stored.
+    """
+    require_doc_id(document.doc_id)
+    _require_text(document.text, "text")
+    if document.lang is not None and not _require_text(document.lang, "lang"):
+        raise InvalidInputError("lang is empty; leave it out or give a code such as 'swh_Latn'.")
+    payload: dict[str, Any] = {
+        "doc_id": document.doc_id,
+        "text": document.text,
+        "metadata": _metadata_json(document.metadata),
+    }
+    if document.lang is not None:
+        payload["lang"] = document.lang
+    payload["check"] = check_sum(payload, vector.tobytes())
+    return payload
+
+
+def check_sum(payload: Mapping[str, Any], vector: bytes) -> int:
+    """Compute the CRC-32 of a payload's fields (without ``check``) and its vector's bytes."""
+    fields = [payload.get(key) for key in ("doc_id", "text", "metadata", "lang")]
+    return zlib.crc32(vector, zlib.crc32(json.dumps(fields).encode("ascii")))
+
+
+def to_document(payload: Mapping[str, Any]) -> Document:
+    """Read a document back from its payload."""
+    return Document(
+        doc_id=payload["doc_id"],
+        text=payload["text"],
+        lang=payload.get("lang"),
+        metadata=json.loads(payload["metadata"]),
+    )
+
+
+def require_langs(langs: Sequence[str]) -> list[str]:
+    """Return a filter's languages as a list.
+
+    Raises:
+        InvalidInputError: If one is not a string that can be encoded.
+    """
+    for lang in langs:
+        _require_text(lang, "filter.lang")
+    return list(langs)
+
+
+def _require_text(value: str, field: str) -> bytes:
+    if not isinstance(value, str):
+        raise InvalidInputError(f"{field} is {type(value).__name__}; give a string.")
+    try:
+        return value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(
+            f"{field} holds a lone surrogate at position {error.start}; send valid Unicode."
+        ) from error
+
+
+def _metadata_json(metadata: Mapping[str, Any]) -> str:
+    for key, value in metadata.items():
+        _require_text(key, "a metadata key")
+        if isinstance(value, str):
+            _require_text(value, f"metadata[{key!r}]")
+        elif not isinstance(value, bool | int | float) or (
+            isinstance(value, float) and not np.isfinite(value)
+        ):
+            raise InvalidInputError(
+                f"metadata[{key!r}] is {value!r:.50}; give a string, finite number or boolean."
+            )
+    return json.dumps(dict(metadata), ensure_ascii=False)
