@@ -1,0 +1,67 @@
+"""Which texts to run together: the split by length that costs least.
+
+A run costs its fixed overhead plus rows times longest row, both counted in tokens. Texts sorted by
+length are cut into contiguous groups; dynamic programming over the distinct lengths finds the
+cheapest cut exactly (a group over the budget counts as the runs it takes).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What runs cost.
+
+    Attributes:
+        overhead_tokens: Fixed cost of one run, in tokens.
+        max_tokens: Most padded tokens in a run; a single longer text runs alone.
+    """
+
+    overhead_tokens: float = 64.0
+    max_tokens: int = 1024
+
+
+def cheapest_run(lengths: Sequence[int], cost: Cost) -> list[int]:
+    """Choose the run to do now: of the cheapest split, the run that holds the first text.
+
+    Args:
+        lengths: Tokens of each text, the oldest first; all positive.
+        cost: What runs cost.
+
+    Returns:
+        Positions of the texts to run, the oldest among them; empty if there are no texts.
+    """
+    if not lengths:
+        return []
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    oldest = lengths[0]
+    shortest, longest = _group_of(oldest, lengths, cost)
+    rows = max(1, cost.max_tokens // longest)
+    group = [position for position in order if shortest <= lengths[position] <= longest]
+    # Over budget: the run of that many neighbors around the oldest, leaning to its own length.
+    at = group.index(0)
+    first = min(at, max(0, len(group) - rows))
+    return group[first : first + rows]
+
+
+def _group_of(oldest: int, lengths: Sequence[int], cost: Cost) -> tuple[int, int]:
+    """Find the shortest and longest length of the group that holds the oldest text."""
+    distinct, counts = np.unique(np.asarray(lengths), return_counts=True)
+    before = np.array([0, *accumulate(counts)])  # texts shorter than each distinct length
+    per_run = np.maximum(1, cost.max_tokens // distinct)
+    best = np.zeros(len(distinct) + 1)
+    start_of = np.zeros(len(distinct) + 1, dtype=np.int64)
+    for end in range(1, len(distinct) + 1):
+        rows = before[end] - before[:end]
+        runs = -(-rows // per_run[end - 1])
+        total = best[:end] + runs * cost.overhead_tokens + rows * distinct[end - 1]
+        start_of[end] = int(np.argmin(total))
+        best[end] = total[start_of[end]]
+    end = len(distinct)
+    while distinct[start_of[end]] > oldest:
+        end = start_of[end]
+    return int(distinct[start_of[end]]), int(distinct[end - 1])

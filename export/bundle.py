@@ -1,0 +1,182 @@
+"""The artifact's folder, put together beside its place and moved there whole.
+
+Whatever fails on the way, verification above all, leaves nothing behind: the folder gets its name
+only when everything in it has been checked by the code that will serve it.
+"""
+
+import datetime
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from app.artifact import (
+    GOLDEN,
+    MODEL_CARD,
+    TOKENIZER,
+    Graph,
+    Manifest,
+    Precision,
+    Prompts,
+    Source,
+    describe_file,
+    model_id,
+)
+from app.encoder.golden import pack_golden
+from app.encoder.session import Session
+from app.encoder.tokenizer import Tokenizer
+from app.errors import ArtifactError
+from export.golden import GOLDEN_TEXTS
+
+_PACKAGES = ("tyntegra", "onnx", "onnxruntime", "tokenizers", "numpy", "torch", "transformers")
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What an artifact is made of.
+
+    Attributes:
+        graphs: For each precision its graph.
+        card: The model card, Markdown.
+        metrics: Figures by evaluation set, plain JSON.
+        verification: What was compared, with which tolerance, and what came out; plain JSON.
+    """
+
+    name: str
+    dim: int
+    vocab_size: int
+    max_tokens: int
+    pad_id: int
+    pooling: Literal["mean", "cls"]
+    tokenizer: bytes
+    graphs: Mapping[Precision, onnx.ModelProto]
+    licence: str
+    prompts: Prompts = field(default_factory=Prompts)
+    languages: tuple[str, ...] = ()
+    sources: tuple[Source, ...] = ()
+    card: str = ""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    verification: dict[str, Any] = field(default_factory=dict)
+
+
+@contextmanager
+def staged(out: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Give an empty folder beside ``out`` that takes its place if the block ends well.
+
+    Args:
+        out: Where the artifact shall stand.
+        replace: Remove what stands there, once the new one is complete.
+
+    Raises:
+        ArtifactError: If ``out`` exists and is not to be replaced.
+    """
+    if out.exists() and not replace:
+        raise ArtifactError(
+            f"{out}: got a path that exists; expected a new one. Name another folder, or replace "
+            "it with --replace."
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    folder.chmod(0o755)
+    try:
+        yield folder
+        if out.exists():
+            shutil.rmtree(out)
+        folder.rename(out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_artifact(folder: Path, contents: Contents) -> Manifest:
+    """Write an artifact's files into an empty folder, the manifest last.
+
+    Raises:
+        ArtifactError: If tokenizer, graphs and figures do not fit together.
+    """
+    _write(folder / TOKENIZER, contents.tokenizer)
+    for precision, graph in contents.graphs.items():
+        _write(folder / graph_name(precision), graph.SerializeToString())
+    _write(folder / MODEL_CARD, contents.card.encode())
+    _write(folder / GOLDEN, b"")
+    # Golden vectors need a manifest to encode by, so they are filled in after a first one.
+    _write(folder / GOLDEN, _golden(describe(folder, contents), contents))
+    manifest = describe(folder, contents)
+    manifest.write(folder)
+    return manifest
+
+
+def graph_name(precision: Precision) -> str:
+    """Name the file of a precision's graph."""
+    return f"model.{precision}.onnx"
+
+
+def describe(folder: Path, contents: Contents) -> Manifest:
+    """Make the manifest of the files that stand in a folder."""
+    names = [TOKENIZER, GOLDEN, MODEL_CARD, *map(graph_name, contents.graphs)]
+    files = [describe_file(folder / name) for name in sorted(names)]
+    precisions: dict[Precision, Graph] = {
+        precision: Graph(graph=graph_name(precision)) for precision in contents.graphs
+    }
+    return Manifest(
+        model_id=model_id(contents.name, files, precisions),
+        name=contents.name,
+        dim=contents.dim,
+        vocab_size=contents.vocab_size,
+        max_tokens=contents.max_tokens,
+        pad_id=contents.pad_id,
+        pooling=contents.pooling,
+        prompts=contents.prompts,
+        precisions=precisions,
+        default_precision="int8" if "int8" in precisions else next(iter(precisions)),
+        files=files,
+        languages=list(contents.languages),
+        licence=contents.licence,
+        sources=list(contents.sources),
+        metrics=contents.metrics,
+        verification=contents.verification,
+        versions=versions(),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+
+
+def versions() -> dict[str, str]:
+    """List the versions that the figures were made with, of those packages that are installed."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except ModuleNotFoundError:
+            continue
+    return found
+
+
+def _golden(draft: Manifest, contents: Contents) -> bytes:
+    tokenizer = Tokenizer(contents.tokenizer, draft)
+    rows = [row.ids for row in tokenizer.tokenize(GOLDEN_TEXTS, "document")]
+    vectors: dict[Precision, NDArray[np.float32]] = {}
+    for precision, graph in contents.graphs.items():
+        session = Session(graph.SerializeToString(), draft, device="cpu", threads=1)
+        vectors[precision] = session.run(rows)
+        if not np.isfinite(vectors[precision]).all():
+            raise ArtifactError(
+                f"{graph_name(precision)}: got vectors that are not finite; expected numbers. "
+                "The checkpoint is broken: look at its weights."
+            )
+    return pack_golden(GOLDEN_TEXTS, vectors)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as out:
+        out.write(content)
+        out.flush()
+        os.fsync(out.fileno())

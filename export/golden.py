@@ -1,0 +1,38 @@
+"""The texts whose vectors every artifact carries: many scripts, short and long, odd and plain."""
+
+GOLDEN_TEXTS: tuple[str, ...] = (
+    "Where is the nearest hospital?",
+    "The harvest failed because the rain came two months late.",
+    "Il fait froid ce matin, prends ton manteau.",
+    "¿Cuánto cuesta un kilo de arroz?",
+    "Die Brücke ist wegen Bauarbeiten gesperrt.",
+    "Acesse o site e troque sua senha.",
+    "Mtoto anacheza mpira karibu na nyumba.",
+    "Ọmọ náà ń ka ìwé ní ilé ẹ̀kọ́.",
+    "Yara suna wasa a gonar kakansu.",
+    "Umama upheka ukudla kwasebusuku.",
+    "Nwa nwoke ahụ na-agụ akwụkwọ.",
+    "ልጁ በትምህርት ቤት መጽሐፍ ያነባል።",
+    "الطبيب يزور القرية كل يوم خميس.",
+    "پزشک هر پنجشنبه به روستا می‌آید.",
+    "הילדים משחקים בחצר.",
+    "बारिश के बाद खेत में पानी भर गया।",
+    "আমি প্রতিদিন সকালে হাঁটতে যাই।",
+    "ਮੇਰਾ ਭਰਾ ਸ਼ਹਿਰ ਵਿੱਚ ਕੰਮ ਕਰਦਾ ਹੈ।",
+    "என் தம்பி நகரத்தில் வேலை செய்கிறான்.",
+    "నేను ప్రతి రోజు ఉదయం నడుస్తాను.",
+    "เด็กๆ กำลังเล่นอยู่ในสวน",
+    "ຂ້ອຍມັກກິນເຂົ້າໜຽວ.",
+    "ကလေးများသည် ကျောင်းသို့ သွားကြသည်။",
+    "ក្មេងៗកំពុងលេងបាល់។",
+    "ბავშვები ეზოში თამაშობენ.",
+    "Երեխաները խաղում են բակում։",
+    "Дети играют во дворе после уроков.",
+    "Τα παιδιά παίζουν στην αυλή.",
+    "孩子们放学后在院子里玩。",
+    "子供たちは放課後に庭で遊びます。",
+    "아이들은 방과 후에 마당에서 놉니다.",
+    "3 × 4 = 12; call +254 700 000 000 or write to info@example.org before 17:30. "
+    "Please bring your card, two photographs and the form that you were given at the counter, "
+    "and wait until your number is shown. Whoever comes late has to take a new number.",
+)
