@@ -7,11 +7,8 @@ as it is; the others open. A background thread flushes and builds indexes.
 
 import contextlib
 import logging
-import shutil
 import threading
-import uuid
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +22,8 @@ from app.errors import (
     ServiceError,
     StoreError,
 )
-from app.retrieval import layout, offline
+from app.retrieval import edge_files
 from app.retrieval.edge_collection import EdgeCollection
-from app.retrieval.edge_shard import Shard
-from app.retrieval.layout import CollectionMeta
 from app.retrieval.lock import RootLock
 from app.retrieval.points import (
     MAX_DIM,
@@ -117,7 +112,9 @@ class EdgeStore:
                     )
                 return found
             with _disk_errors(f"creating {name}"):
-                self._open[name] = self._create(name, dim, model)
+                self._open[name] = edge_files.create_collection(
+                    self._root, name, dim, model, self._reserve_bytes
+                )
             return self._open[name].describe()
 
     def drop(self, name: str) -> None:
@@ -131,11 +128,8 @@ class EdgeStore:
             self._damaged[name] = "it is being dropped"
             if collection is not None:
                 collection.close(sealed=False)
-            doomed = self._root / f".dropped-{uuid.uuid4().hex}"
-            (self._root / name).rename(doomed)
-            layout.sync_directory(self._root)
+            edge_files.remove_collection(self._root / name)
             del self._damaged[name]
-            shutil.rmtree(doomed, ignore_errors=True)
 
     def collections(self) -> list[Collection]:
         """List the collections that are open, by name; see also ``unavailable``."""
@@ -222,44 +216,15 @@ class EdgeStore:
         self._lock.release()
 
     def _load(self) -> None:
-        for path in sorted(self._root.iterdir()):
-            if path.name.startswith((".creating-", ".dropped-")):
-                shutil.rmtree(path, ignore_errors=True)  # Left by a crash; never was or is no more
+        edge_files.sweep(self._root)
         for path in sorted(self._root.iterdir()):
             if not path.is_dir() or path.name.startswith("."):
                 continue
             try:
-                require_name(path.name)
-                self._open[path.name] = self._load_one(path)
+                self._open[path.name] = edge_files.open_collection(path, self._reserve_bytes)
             except (ServiceError, ValueError, OSError) as error:
                 self._damaged[path.name] = str(error)
                 _log.error("collection %s is unavailable: %s", path.name, error)
-
-    def _load_one(self, directory: Path) -> EdgeCollection:
-        meta = layout.read_meta(directory)
-        for path in directory.glob("shard-*"):
-            if path.name != meta.shard:
-                shutil.rmtree(path, ignore_errors=True)  # An index build that a crash cut short
-        if layout.is_sealed(directory):
-            layout.verify_seal(directory, meta.shard)
-            layout.unseal(directory)
-        else:
-            offline.recover(directory / meta.shard)
-        shard = Shard.load(directory / meta.shard)
-        return EdgeCollection(directory, meta, shard, self._reserve_bytes)
-
-    def _create(self, name: str, dim: int, model: str) -> EdgeCollection:
-        partial = self._root / f".creating-{uuid.uuid4().hex}"
-        partial.mkdir()
-        created = datetime.now(UTC).isoformat(timespec="seconds")
-        meta = CollectionMeta(name, dim, model, created, layout.new_shard_name())
-        Shard.create(partial / meta.shard, dim).close()
-        layout.sync_files(partial)
-        layout.write_meta(partial, meta)
-        partial.rename(self._root / name)
-        layout.sync_directory(self._root)
-        shard = Shard.load(self._root / name / meta.shard)
-        return EdgeCollection(self._root / name, meta, shard, self._reserve_bytes)
 
     def _find(self, name: str) -> EdgeCollection:
         require_name(name)

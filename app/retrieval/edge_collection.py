@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from app.errors import NotReadyError, StoreError
 from app.retrieval import layout, offline
 from app.retrieval.edge_shard import EXACT_LIMIT, Row, Shard
+from app.retrieval.gate import Gate
 from app.retrieval.layout import CollectionMeta
 from app.retrieval.points import point_id, to_document, to_payload
 from app.retrieval.store import Collection, Document, Hit
@@ -47,9 +48,7 @@ class EdgeCollection:
         self._count = shard.count()
         self._writing = threading.Lock()
         self._building = threading.Lock()
-        self._readers = 0
-        self._exchanging = False
-        self._gate = threading.Condition()
+        self._gate = Gate()
         self._cancelled = threading.Event()
         self._touched: set[str] | None = None  # Point ids written since a build began
         self._unflushed = 0
@@ -193,7 +192,7 @@ class EdgeCollection:
             shard = self._require_open()
             if sealed:
                 layout.sync_files(shard.path)
-            with self._alone():
+            with self._gate.alone():
                 self._shard = None
             shard.close()
             if sealed:
@@ -235,35 +234,15 @@ class EdgeCollection:
         except (StoreError, OSError):
             new.close()
             raise
-        with self._alone():
+        with self._gate.alone():
             self._shard, self.meta = new, meta
         old.close()
         shutil.rmtree(old.path, ignore_errors=True)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Shard]:
-        with self._gate:
-            self._gate.wait_for(lambda: not self._exchanging)
-            shard = self._require_open()
-            self._readers += 1
-        try:
-            yield shard
-        finally:
-            with self._gate:
-                self._readers -= 1
-                self._gate.notify_all()
-
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Wait until no read is under way and let none begin."""
-        with self._gate:
-            self._exchanging = True
-            self._gate.wait_for(lambda: not self._readers)
-            try:
-                yield
-            finally:
-                self._exchanging = False
-                self._gate.notify_all()
+        with self._gate.shared():
+            yield self._require_open()
 
     @contextlib.contextmanager
     def _written(self, names: list[str], *, added: int, replaced: int) -> Iterator[None]:
