@@ -1,0 +1,130 @@
+"""Reading a body: plain JSON in UTF-8, every oddity refused with a reason before validation.
+
+Python's parser accepts NaN, Infinity, numbers that overflow to infinity, byte order marks, UTF-16
+and repeated keys. None of them means what its sender thinks, so they end here.
+"""
+
+import asyncio
+import json
+import math
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn
+
+from fastapi import Request
+from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from app.api.problems import ClientGoneError, problem
+from app.errors import InvalidInputError
+
+INLINE_BYTES = 65_536
+"""Bodies above this are parsed in a thread, so that the event loop goes on."""
+MAX_DIGITS = 19
+
+
+def parse_json(raw: bytes) -> Any:
+    """Parse a body as strict JSON (RFC 8259 in UTF-8).
+
+    Raises:
+        InvalidInputError: If it is not JSON, not UTF-8, nested too deeply, repeats a key in an
+            object, or holds NaN, an infinity or a number beyond 64 bits.
+    """
+    try:
+        return json.loads(
+            raw.decode("utf-8"),
+            object_pairs_hook=_object,
+            parse_constant=_constant,
+            parse_float=_float,
+            parse_int=_int,
+        )
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(
+            f"The body is not UTF-8 at byte {error.start}; expected JSON in UTF-8."
+        ) from None
+    except json.JSONDecodeError as error:
+        raise InvalidInputError(
+            f"The body is not JSON at character {error.pos}; expected an object in UTF-8 without "
+            "a byte order mark."
+        ) from None
+    except RecursionError:
+        raise InvalidInputError(
+            "The body is nested too deeply; expected at most a handful of levels."
+        ) from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise InvalidInputError(
+            "The body has an object with a repeated key; expected each key once."
+        )
+    return found
+
+
+def _constant(name: str) -> NoReturn:
+    raise InvalidInputError(f"The body holds {name}, which is not JSON; expected a finite number.")
+
+
+def _float(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise InvalidInputError("The body holds a number beyond 1.8e308; expected a finite number.")
+    return value
+
+
+def _int(digits: str) -> int:
+    if len(digits.lstrip("-")) > MAX_DIGITS:
+        raise InvalidInputError(
+            f"The body holds an integer of more than {MAX_DIGITS} digits; expected 64 bits."
+        )
+    return int(digits)
+
+
+class _ReadRequest(Request):
+    """A request whose body has been read and parsed."""
+
+    _read: tuple[bytes, Any]
+
+    async def body(self) -> bytes:
+        return self._read[0]
+
+    async def json(self) -> Any:
+        return self._read[1]
+
+
+class StrictRoute(APIRoute):
+    """A route that takes nothing but strict JSON as its body."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Wrap FastAPI's handler: read, check and parse the body before it sees it."""
+        handle = super().get_route_handler()
+        if self.body_field is None:
+            return handle
+
+        async def read_and_handle(request: Request) -> Response:
+            try:
+                raw = await request.body()
+            except ClientDisconnect:
+                raise ClientGoneError from None
+            if not raw:
+                return await handle(request)
+            if refusal := _media_type_refusal(request):
+                return problem(request.scope, "unsupported-media-type", refusal)
+            inline = len(raw) <= INLINE_BYTES
+            parsed = parse_json(raw) if inline else await asyncio.to_thread(parse_json, raw)
+            read = _ReadRequest(request.scope, request.receive)
+            read._read = (raw, parsed)
+            return await handle(read)
+
+        return read_and_handle
+
+
+def _media_type_refusal(request: Request) -> str | None:
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        return "The body is compressed; expected no Content-Encoding: send it uncompressed."
+    kind, *parameters = request.headers.get("content-type", "").lower().split(";")
+    charsets = [p.partition("=")[2].strip().strip('"') for p in parameters if "charset" in p]
+    if kind.strip() != "application/json" or any(c not in ("utf-8", "utf8") for c in charsets):
+        return "The body's Content-Type is not JSON in UTF-8; expected application/json."
+    return None

@@ -1,0 +1,175 @@
+"""Bounds of work: body bytes, texts, threads with a waiting room, clients that have gone."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from fastapi import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.problems import ClientGoneError, problem
+from app.errors import InvalidInputError, OverloadedError, TooLargeError
+from app.settings import Settings
+from app.text.normalize import require_text
+
+T = TypeVar("T")
+INLINE_CHARS = 16_384
+"""More text than this is normalized in a thread."""
+
+
+class ShedError(OverloadedError):
+    """A queue of the API is full or too slow; ``reason`` says which."""
+
+    def __init__(self, message: str, reason: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(message, retry_after_s)
+        self.reason = reason
+
+
+class BodyLimit:
+    """Refuses bodies above a size, by Content-Length at once and by count otherwise."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+        self._refusal = (
+            f"The body has more than {max_bytes} bytes; send it in smaller parts, or raise "
+            "TYNTEGRA_MAX_BODY_BYTES."
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, with a body that ends in an error at the limit."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        declared = next((v for k, v in scope["headers"] if k == b"content-length"), b"0")
+        if declared.isdigit() and int(declared[:20]) > self.max_bytes:
+            await problem(scope, "too-large", self._refusal)(scope, receive, send)
+            return
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.max_bytes:
+                raise TooLargeError(self._refusal)
+            return message
+
+        await self.app(scope, counted, send)
+
+
+class Gate:
+    """A few threads with a bounded waiting room; who finds it full is sent away at once."""
+
+    def __init__(self, name: str, running: int, waiting: int) -> None:
+        self.name = name
+        self._room = running + waiting
+        self._pool = ThreadPoolExecutor(running, thread_name_prefix=name)
+        self._lock = threading.Lock()
+        self._busy = 0
+
+    @property
+    def busy(self) -> int:
+        """Calls that run or wait."""
+        return self._busy
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Run a blocking call in a thread.
+
+        Cancelling drops a call that waits; one that runs goes on and keeps its place.
+
+        Raises:
+            OverloadedError: If the waiting room is full.
+        """
+        with self._lock:
+            if self._busy >= self._room:
+                raise ShedError(
+                    f"{self._busy} {self.name} calls run or wait already, the most there may be; "
+                    "try again later.",
+                    self.name,
+                    retry_after_s=2.0,
+                )
+            self._busy += 1
+        future = self._pool.submit(call)
+        future.add_done_callback(self._leave)
+        return await asyncio.wrap_future(future)
+
+    def _leave(self, _: "Future[Any]") -> None:
+        with self._lock:
+            self._busy -= 1
+
+    def close(self) -> None:
+        """Drop what waits and wait for what runs."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+async def answer_in_time(
+    request: Request, work: Coroutine[object, object, T], timeout_s: float
+) -> T:
+    """Do the work of a request unless its client leaves or its time runs out.
+
+    Raises:
+        OverloadedError: If the time ran out.
+        ClientGoneError: If the client closed the connection; the work was cancelled.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnect(request))
+    try:
+        await asyncio.wait({task, gone}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        if gone.done():
+            raise ClientGoneError
+        raise ShedError(
+            f"The request was not done within {timeout_s:g} s, because others are before it; "
+            "try again later, or send less at a time.",
+            "timeout",
+            retry_after_s=min(timeout_s, 5.0),
+        )
+    finally:
+        gone.cancel()
+        task.cancel()
+
+
+async def _disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def clean_texts(texts: Sequence[str], name: str, most: int, settings: Settings) -> list[str]:
+    """Normalize the texts of a request and hold them to their bounds.
+
+    Args:
+        texts: The texts as sent.
+        name: What the caller calls the list, such as ``inputs``.
+        most: How many there may be.
+        settings: Has the bound of a text's length.
+
+    Raises:
+        InvalidInputError: If there are too many, or one is empty or no Unicode.
+        TooLargeError: If one is too long.
+    """
+    if len(texts) > most:
+        raise InvalidInputError(
+            f"{name} has {len(texts)} items; expected at most {most}: send them in parts."
+        )
+    chars = settings.max_text_chars
+    if sum(map(len, texts)) > INLINE_CHARS:
+        return await asyncio.to_thread(_clean, texts, name, chars)
+    return _clean(texts, name, chars)
+
+
+def _clean(texts: Sequence[str], name: str, most_chars: int) -> list[str]:
+    cleaned: list[str] = []
+    for index, text in enumerate(texts):
+        # Measured before as well: normalizing has a cost of its own.
+        short = text if len(text) > 4 * most_chars else require_text(text, f"{name}[{index}]")
+        if len(short) > most_chars:
+            raise TooLargeError(
+                f"{name}[{index}] has {len(short)} characters; expected at most {most_chars} once "
+                "normalized: split it."
+            )
+        cleaned.append(short)
+    return cleaned

@@ -1,0 +1,253 @@
+"""The service behind the routes: its phase, its encoder and store once they are open, its gates.
+
+    starting -> ready -> draining -> stopped
+
+Opening takes seconds, so it happens in a thread while the liveness route already answers. A
+failure to open is final: the process ends with status 2 and one line that says why.
+"""
+
+import asyncio
+import logging
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.api.limits import Gate
+from app.demo import fill_demo
+from app.errors import ConflictError, NotReadyError, ServiceError
+from app.retrieval.store import Collection, Encode, VectorStore
+from app.settings import Settings
+from app.telemetry import Metrics, describe_exception, log
+
+T = TypeVar("T")
+Phase = Literal["starting", "ready", "draining", "stopped"]
+START_UP_FAILED = 2
+
+
+class Vectors(Protocol):
+    """What an encoder answers; see ``app.encoder.encoder.Encoded``."""
+
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """Unit rows, shape (texts, dim)."""
+        ...
+
+    @property
+    def truncated(self) -> Sequence[bool]:
+        """Which texts were cut to the model's length."""
+        ...
+
+    @property
+    def tokens(self) -> int:
+        """Tokens encoded."""
+        ...
+
+
+class Encoder(Protocol):
+    """What the service needs of ``app.encoder.encoder.TextEncoder``."""
+
+    @property
+    def manifest(self) -> Any:
+        """The artifact's manifest, a pydantic model."""
+        ...
+
+    @property
+    def model_id(self) -> str:
+        """Name and content hash of the artifact."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        ...
+
+    @property
+    def provider(self) -> str:
+        """The execution provider in use."""
+        ...
+
+    @property
+    def precision(self) -> str:
+        """The precision in use."""
+        ...
+
+    @property
+    def encode_document(self) -> Encode:
+        """Documents to unit rows, blocking."""
+        ...
+
+    async def encode_async(
+        self,
+        texts: Sequence[str],
+        input_type: Literal["query", "document"],
+        *,
+        truncate: bool = True,
+        dimensions: int | None = None,
+        priority: int = 0,
+    ) -> Vectors:
+        """Texts to vectors through the queue."""
+        ...
+
+    def healthy(self) -> str | None:
+        """Say what is wrong, or None."""
+        ...
+
+    def close(self) -> None:
+        """End the encoder's thread."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Openers:
+    """How to open the two parts; tests put fakes here."""
+
+    encoder: Callable[[Settings], Encoder]
+    store: Callable[[Settings], VectorStore]
+
+
+class Service:
+    """What the routes share; held at ``app.state.service``."""
+
+    def __init__(self, settings: Settings, openers: Openers) -> None:
+        self.settings = settings
+        self.openers = openers
+        self.metrics = Metrics()
+        self.phase: Phase = "starting"
+        self.stopping = threading.Event()
+        self.stores = Gate("store", settings.store_threads, settings.store_waiting)
+        self.probes = Gate("probe", settings.probe_threads, settings.probe_waiting)
+        self._encoder: Encoder | None = None
+        self._store: VectorStore | None = None
+        for gate in (self.stores, self.probes):
+            self.metrics.watch(
+                f"tyntegra_{gate.name}_calls",
+                f"{gate.name.title()} calls that run or wait.",
+                lambda gate=gate: gate.busy,
+            )
+        self.metrics.watch("tyntegra_queue_texts", "Texts waiting for the model.", self._queued)
+
+    async def start(self) -> None:
+        """Open encoder and store and fill the demo; on failure, end the process."""
+        try:
+            await asyncio.to_thread(self._open)
+        except ServiceError as error:
+            end_process(error.message)
+        except OSError as error:
+            end_process(f"{error.strerror or error} ({error.filename}); check TYNTEGRA_STATE.")
+        except Exception as error:
+            end_process(f"start-up failed, which is a bug: {describe_exception(error)}")
+        else:
+            if self.phase == "starting":
+                self.phase = "ready"
+            encoder = self.encoder
+            self.metrics.ready.set(1)
+            labels = (encoder.model_id, encoder.provider, encoder.precision)
+            self.metrics.encoder.labels(*labels).set(1)
+            log(logging.INFO, "ready", model=labels[0], provider=labels[1], precision=labels[2])
+
+    def _open(self) -> None:
+        self._store = self.openers.store(self.settings)
+        self._encoder = self.openers.encoder(self.settings)
+        if self.settings.demo:
+            fill_demo(self._encoder, self._store)
+
+    def drain(self) -> None:
+        """Turn unready; requests are still answered until the port closes."""
+        if self.phase in ("starting", "ready"):
+            self.phase = "draining"
+            self.metrics.ready.set(0)
+
+    async def stop(self) -> None:
+        """End what runs and close encoder and store."""
+        self.drain()
+        self.stopping.set()
+        await asyncio.to_thread(self._close)
+        self.phase = "stopped"
+
+    def _close(self) -> None:
+        self.probes.close()
+        self.stores.close()
+        if self._encoder is not None:
+            self._encoder.close()
+        if self._store is not None:
+            self._store.close()
+
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder.
+
+        Raises:
+            NotReadyError: If it is not open yet.
+        """
+        if self._encoder is None:
+            raise NotReadyError("The encoder is not open yet; try again in a few seconds.")
+        return self._encoder
+
+    @property
+    def store(self) -> VectorStore:
+        """The store.
+
+        Raises:
+            NotReadyError: If it is not open yet.
+        """
+        if self._store is None:
+            raise NotReadyError("The store is not open yet; try again in a few seconds.")
+        return self._store
+
+    def unready(self) -> str | None:
+        """Say why requests should not be routed here, or None."""
+        if self.phase != "ready":
+            return f"The service is {self.phase}."
+        if reason := self.encoder.healthy():
+            return f"The encoder is out of order: {reason}"
+        return None
+
+    def require_open(self) -> None:
+        """Refuse a request that cannot be answered in this phase.
+
+        Raises:
+            NotReadyError: While starting and after the end.
+        """
+        if self.phase in ("starting", "stopped") or self._encoder is None or self._store is None:
+            raise NotReadyError(f"The service is {self.phase}; try again in a few seconds.")
+
+    async def in_store(self, call: Callable[[VectorStore], T]) -> T:
+        """Run blocking store calls in one of the store's threads."""
+        store = self.store
+        return await self.stores.run(lambda: call(store))
+
+    def matching(self, store: VectorStore, name: str) -> Collection:
+        """Describe a collection that this encoder's vectors may be compared with.
+
+        Raises:
+            NotFoundError: If there is no such collection.
+            ConflictError: If its vectors come from another encoder.
+        """
+        collection = store.describe(name)
+        if collection.model != self.encoder.model_id:
+            raise ConflictError(
+                f"Collection {name!r} holds vectors of {collection.model}, the service runs "
+                f"{self.encoder.model_id}; serve that artifact, or DELETE the collection and fill "
+                "it again."
+            )
+        return collection
+
+    def _queued(self) -> float:
+        return float(getattr(self._encoder, "waiting_texts", 0))
+
+
+def end_process(reason: str) -> None:
+    """Leave the event loop for good with status 2 and one line on standard error."""
+    sys.stderr.write(f"tyntegra: {' '.join(reason.split())}\n")
+    sys.stderr.flush()
+    # From a bare callback: a task would keep the exception and complain that nobody asked for it.
+    asyncio.get_running_loop().call_soon(_leave)
+
+
+def _leave() -> NoReturn:
+    raise SystemExit(START_UP_FAILED)

@@ -1,0 +1,158 @@
+"""The command ``tyntegra``: serve, and ask a service that runs.
+
+Answers go to standard output as JSON, messages to standard error. Exit status: 0 done, 1 refused
+or failed, 2 wrong usage or a service that cannot start.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from app import __version__
+from app.errors import ServiceError
+from app.settings import PREFIX, Settings
+
+FAILED, UNUSABLE = 1, 2
+SERVE_OPTIONS = ("host", "port", "state", "artifact", "device", "precision", "keys", "log")
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except ServiceError as error:
+        print(f"tyntegra: {' '.join(error.message.split())}", file=sys.stderr)
+        return UNUSABLE if run is _serve else FAILED
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader has enough, as `| head` does; nothing more can be written, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from app.server import serve
+
+    given = {f"{PREFIX}{name.upper()}": getattr(options, name) for name in SERVE_OPTIONS}
+    chosen = {variable: value for variable, value in given.items() if value is not None}
+    serve(Settings.from_env({**os.environ, **chosen}))
+    return 0
+
+
+def _ask(options: argparse.Namespace, method: str, path: str, body: Any = None) -> int:
+    from app.client import Client
+
+    with Client(options.url, key=options.key, timeout_s=options.timeout) as client:
+        answer = client.request(method, path, body)
+    print(json.dumps(answer, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
+    return 0
+
+
+def _embed(options: argparse.Namespace) -> int:
+    body = {"inputs": _texts(options), "input_type": options.input_type}
+    if options.dimensions is not None:
+        body["dimensions"] = options.dimensions
+    return _ask(options, "POST", "/embed", body)
+
+
+def _search(options: argparse.Namespace) -> int:
+    body: dict[str, Any] = {
+        "collection": options.collection,
+        "queries": _texts(options),
+        "top_k": options.top_k,
+    }
+    if options.lang:
+        body["filter"] = {"lang": options.lang}
+    return _ask(options, "POST", "/search", body)
+
+
+def _probe(options: argparse.Namespace) -> int:
+    lang: Mapping[str, str] = {"lang": options.lang} if options.lang else {}
+    queries = [
+        {"query_id": f"q{number}", "text": text, **lang}
+        for number, text in enumerate(_texts(options), 1)
+    ]
+    body = {
+        "collection": options.collection,
+        "queries": queries,
+        "attacks": options.attack,
+        "budget": {"edits": options.edits, "queries": options.queries, "seconds": options.seconds},
+        "top_k": options.top_k,
+        "seed": options.seed,
+    }
+    return _ask(options, "POST", "/probe/adversarial", body)
+
+
+def _info(options: argparse.Namespace) -> int:
+    return _ask(options, "GET", "/info")
+
+
+def _texts(options: argparse.Namespace) -> list[str]:
+    return options.text or [line for line in map(str.strip, sys.stdin) if line]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tyntegra",
+        description="Text search across languages, and a measure of how far it can be trusted.",
+    )
+    parser.add_argument("--version", action="version", version=f"tyntegra {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="run the service in the foreground")
+    serve.set_defaults(run=_serve)
+    for name in SERVE_OPTIONS:
+        description = Settings.model_fields[name].description
+        serve.add_argument(f"--{name}", help=f"{description} ({PREFIX}{name.upper()})")
+
+    embed = _asking(commands, "embed", _embed, "turn texts into vectors")
+    embed.add_argument("--input-type", choices=("query", "document"), default="query")
+    embed.add_argument("--dimensions", type=int, help="keep only the first so many")
+
+    search = _asking(commands, "search", _search, "find documents")
+    search.add_argument("--collection", default="demo", help="where to search (demo)")
+    search.add_argument("--top-k", type=int, default=5, help="hits of each query (5)")
+    search.add_argument("--lang", action="append", help="only this language; may be repeated")
+
+    probe = _asking(commands, "probe", _probe, "try to lead queries astray")
+    probe.add_argument("--collection", default="demo", help="where to search (demo)")
+    probe.add_argument("--attack", action="append", help="only this attack; may be repeated")
+    probe.add_argument("--lang", help="the queries' language, such as swh_Latn")
+    probe.add_argument("--edits", type=int, default=2, help="edits of a query, at most (2)")
+    probe.add_argument(
+        "--queries", type=int, default=64, help="texts tried a query and attack (64)"
+    )
+    probe.add_argument("--seconds", type=float, default=20.0, help="seconds in all (20)")
+    probe.add_argument("--top-k", type=int, default=10, help="hits that count (10)")
+    probe.add_argument("--seed", type=int, default=0, help="of what is drawn (0)")
+
+    _asking(commands, "info", _info, "say what the service runs", texts=False)
+    return parser
+
+
+def _asking(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]",
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    description: str,
+    *,
+    texts: bool = True,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=description, description=description)
+    parser.set_defaults(run=run)
+    url = os.environ.get(f"{PREFIX}URL", DEFAULT_URL)
+    parser.add_argument("--url", default=url, help=f"the service ({PREFIX}URL, {DEFAULT_URL})")
+    parser.add_argument(
+        "--key", default=os.environ.get(f"{PREFIX}KEY"), help=f"API key ({PREFIX}KEY)"
+    )
+    parser.add_argument("--timeout", type=float, default=120.0, help="seconds in all (120)")
+    if texts:
+        parser.add_argument("text", nargs="*", help="texts; none: the lines of standard input")
+    return parser

@@ -1,0 +1,128 @@
+"""The application: ``create_app(settings)`` wires lifespan, middlewares, routes and errors.
+
+Run it with ``tyntegra serve``, or under a server of your choice with
+``uvicorn --factory app.main:create_app``.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.middleware import Middleware
+
+from app import __version__, telemetry
+from app.api import collections, docs, documents, embed, health, problems, search
+from app.api.envelope import Envelope
+from app.api.limits import BodyLimit
+from app.api.security import HostCheck, KeyCheck, load_keys
+from app.api.state import START_UP_FAILED, Encoder, Openers, Service
+from app.errors import InvalidInputError
+from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.retrieval.store import VectorStore
+
+DESCRIPTION = "Text search across languages, and a measure of how far it can be trusted."
+
+
+def open_encoder(settings: Settings) -> Encoder:
+    """Open the encoder that the settings ask for; blocking."""
+    from app.encoder.encoder import TextEncoder
+
+    bounds = {"max_batch_tokens": settings.max_batch_tokens} if settings.max_batch_tokens else {}
+    return TextEncoder.open(
+        settings.artifact,
+        device=settings.device,
+        precision=settings.precision,
+        threads=settings.threads,
+        queue_texts=settings.queue_texts,
+        **bounds,
+    )
+
+
+def open_store(settings: Settings) -> "VectorStore":
+    """Open the store in the state directory; blocking."""
+    from app.retrieval.edge import EdgeStore
+
+    return EdgeStore.open(settings.state)
+
+
+def create_app(
+    settings: Settings | None = None,
+    *,
+    openers: Openers = Openers(open_encoder, open_store),  # noqa: B008  # two functions, immutable
+) -> FastAPI:
+    """Build the application; nothing is opened before its lifespan begins.
+
+    Args:
+        settings: The settings; read from the environment if left out.
+        openers: How to open encoder and store.
+    """
+    try:
+        settings = settings or Settings.from_env(os.environ)
+        keys = load_keys(settings.keys) if settings.keys else None
+    except InvalidInputError as error:
+        sys.stderr.write(f"tyntegra: {error.message}\n")
+        raise SystemExit(START_UP_FAILED) from None
+    telemetry.configure_logging(settings.log)
+    service = Service(settings, openers)
+    guards = [Middleware(KeyCheck, keys=keys)] if keys else []
+    app = FastAPI(
+        title="Tyntegra",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        generate_unique_id_function=lambda route: route.name,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+        middleware=[
+            Middleware(Envelope, metrics=service.metrics),
+            Middleware(HostCheck, settings=settings),
+            *guards,
+            Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
+        ],
+    )
+    app.state.service = service
+    for resource in (embed, search, collections, documents, health, docs):
+        app.include_router(resource.router)
+    problems.install(app)
+    app.openapi = lambda: _openapi(app)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    service: Service = app.state.service
+    opening = asyncio.create_task(service.start())
+    try:
+        yield
+    finally:
+        service.drain()
+        await opening
+        await service.stop()
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+        )
+        schema = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas.update(schema.pop("$defs"))
+        schemas["Problem"] = schema
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
+        app.openapi_schema = document
+    return app.openapi_schema

@@ -1,0 +1,170 @@
+"""uvicorn's HTTP protocol with the bounds it lacks: time to send a request, header bytes, clients.
+
+Without them, a client that sends one byte a second keeps a connection for good, and a few hundred
+such clients keep everybody out. The parser is httptools: the pure-Python one spends seconds on a
+body that comes in chunks of one byte.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from app.api.problems import problem
+
+WRITE_TIMEOUT_S = 30.0
+"""A client that takes no byte of its answer for so long is cut off."""
+
+
+def _ignore(status: int) -> None:
+    """Count nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a client may take of a server before any route sees its request."""
+
+    header_timeout_s: float = 5.0
+    body_timeout_s: float = 10.0
+    max_header_bytes: int = 16_384
+    max_connections: int = 512
+    count: Callable[[int], None] = field(default=_ignore)
+
+
+class RefusedError(Exception):
+    """Ends the parsing of a request; the parser turns it into its own error."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection, with a timer for whatever part of a request is due from the client."""
+
+    bounds: ClassVar[Bounds] = Bounds()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._stage: Literal["idle", "headers", "body", "answer"] = "idle"
+        self._timer: asyncio.TimerHandle | None = None
+        self._write_timer: asyncio.TimerHandle | None = None
+        self._header_bytes = 0
+        self._refusal = ("malformed-request", "What came is not an HTTP/1.1 request.")
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Admit a client if there is room, and expect its request soon."""
+        super().connection_made(transport)
+        if len(self.connections) > self.bounds.max_connections:
+            self._refuse("not-ready", "All connections are taken; try again in a few seconds.")
+        else:
+            self._expect(self.bounds.header_timeout_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop all clocks."""
+        self._expect(None)
+        self._stop_write_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, unless the connection is being closed."""
+        if self.transport.is_closing():
+            return
+        if self._stage == "idle" and self._timer is None:
+            self._expect(self.bounds.header_timeout_s)  # a first byte, even of an empty line
+        super().data_received(data)
+        if self._stage in ("idle", "headers"):
+            # The parser keeps an unfinished header to itself, so its bytes are counted here.
+            self._header_bytes += len(data)
+            if self._header_bytes > self.bounds.max_header_bytes:
+                self._refuse_headers()
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._stage = "headers"
+        if self._timer is None:
+            self._expect(self.bounds.header_timeout_s)
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """The headers are there; hold them to their bound and expect the body."""
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > self.bounds.max_header_bytes:
+            self._refusal = self._headers_refusal()
+            raise RefusedError
+        self._stage, self._header_bytes = "body", 0
+        self._expect(self.bounds.body_timeout_s)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The request is there as a whole; nothing more is due from the client."""
+        self._stage = "answer"
+        self._expect(None)
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """The answer is written; wait for the next request."""
+        if self._stage == "answer":
+            self._stage = "idle"
+        super().on_response_complete()
+
+    def pause_writing(self) -> None:
+        """The client does not take its answer."""
+        super().pause_writing()
+        self._write_timer = self.loop.call_later(WRITE_TIMEOUT_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client takes its answer."""
+        self._stop_write_timer()
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer a request that cannot be parsed, or was refused while parsing."""
+        self._refuse(*self._refusal)
+
+    def _expect(self, seconds: float | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if seconds is not None:
+            self._timer = self.loop.call_later(seconds, self._too_slow, seconds)
+
+    def _too_slow(self, seconds: float) -> None:
+        self._timer = None
+        if self.flow.read_paused:  # it is we who do not read
+            self._expect(seconds)
+            return
+        part = "body" if self._stage == "body" else "headers"
+        if self._stage == "idle" and self._header_bytes == 0:
+            self.transport.close()  # never sent anything: there is no request to answer
+        else:
+            self._refuse("timeout", f"The {part} did not arrive within {seconds:g} s.")
+
+    def _refuse(self, code: str, detail: str) -> None:
+        self._expect(None)
+        answering = self._stage in ("body", "answer") and self.cycle is not None
+        if not self.transport.is_closing() and not (answering and self.cycle.response_started):
+            scope = {"state": {"request_id": uuid.uuid4().hex}}
+            retry = {"retry-after": "2"} if code == "not-ready" else {}
+            answer = problem(scope, code, detail, headers={"connection": "close"} | retry)
+            lines = [STATUS_LINE[answer.status_code]]
+            lines += [name + b": " + value + b"\r\n" for name, value in answer.raw_headers]
+            self.transport.write(b"".join([*lines, b"\r\n", answer.body]))
+            self.bounds.count(answer.status_code)
+        self.transport.close()
+
+    def _headers_refusal(self) -> tuple[str, str]:
+        most = self.bounds.max_header_bytes
+        return "headers-too-large", f"Request line and headers exceed {most} bytes; send fewer."
+
+    def _refuse_headers(self) -> None:
+        self._refuse(*self._headers_refusal())
+
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+
+def bounded_protocol(bounds: Bounds) -> type[BoundedProtocol]:
+    """Make the protocol class for some bounds: uvicorn takes a class, not an instance."""
+    return type("BoundedProtocol", (BoundedProtocol,), {"bounds": bounds})

@@ -1,0 +1,184 @@
+"""What the operator can choose: read once from ``TYNTEGRA_*`` and never changed afterwards.
+
+Each field of ``Settings`` has an environment variable of the same name in capitals behind
+``TYNTEGRA_``. A variable that begins so and is not known is refused, because a misspelt limit that
+is silently ignored is worse than a service that does not start.
+"""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from app.errors import InvalidInputError
+
+PREFIX = "TYNTEGRA_"
+DEFAULT_ARTIFACT = Path(__file__).parent / "default" / "encoder"
+ELSEWHERE = frozenset({"TYNTEGRA_DATA", "TYNTEGRA_URL", "TYNTEGRA_KEY"})
+"""Variables that other parts read: the corpora of training, the service and key of a client."""
+
+MAX_ITEMS = 4096
+"""No list in a request may be longer, whatever the settings say."""
+
+_BOOLEANS = {"true": True, "1": True, "yes": True, "on": True}
+_BOOLEANS |= {"false": False, "0": False, "no": False, "off": False}
+
+
+def _expand(value: Any) -> Any:
+    return Path(value).expanduser() if isinstance(value, str | Path) else value
+
+
+def _split(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part.strip().lower() for part in value.split(",") if part.strip())
+    return value
+
+
+def _boolean(value: Any) -> Any:
+    return _BOOLEANS.get(value.strip().lower(), value) if isinstance(value, str) else value
+
+
+ExpandedPath = Annotated[Path, BeforeValidator(_expand)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Switch = Annotated[bool, BeforeValidator(_boolean)]
+
+
+class Settings(BaseModel):
+    """Every choice of the service, with its default and its bounds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes any free one")
+    hosts: Names = Field(
+        (),
+        description="names accepted in the Host header, by commas; empty: the loopback names while "
+        "listening on a loopback address, otherwise any",
+    )
+    state: ExpandedPath = Field(
+        Path("~/.local/share/tyntegra"),
+        description="directory of the collections; one process at a time",
+    )
+    artifact: ExpandedPath = Field(
+        DEFAULT_ARTIFACT, description="artifact directory; default: the one that comes along"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where to run; `cuda` refuses to start without a GPU"
+    )
+    precision: Literal["auto", "fp32", "fp16", "int8"] = Field(
+        "auto", description="which of the artifact's graphs to run; `auto`: its default"
+    )
+    store: str = Field("embedded", description="vector engine; only `embedded` is supported")
+    keys: ExpandedPath | None = Field(
+        None,
+        description="file of SHA-256 hashed API keys, one a line; unset: no keys are asked for",
+    )
+    demo: Switch = Field(True, description="fill a collection `demo` at the first start")
+    log: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="level of the log on standard error; `debug` has a line a request"
+    )
+
+    threads: int = Field(0, ge=0, le=256, description="threads of a model run; 0: one a core")
+    max_batch_tokens: int = Field(
+        0, ge=0, le=1_048_576, description="padded tokens of a model run; 0: measured"
+    )
+    queue_texts: int = Field(
+        4096, ge=1, le=1_000_000, description="texts that may wait for the model before a 429"
+    )
+    store_threads: int = Field(4, ge=1, le=64, description="store calls that run at a time")
+    store_waiting: int = Field(
+        64, ge=0, le=10_000, description="store calls that may wait before a 429"
+    )
+    probe_threads: int = Field(1, ge=1, le=8, description="probes that run at a time")
+    probe_waiting: int = Field(4, ge=0, le=256, description="probes that may wait before a 429")
+
+    max_body_bytes: int = Field(
+        1_048_576, ge=1024, le=67_108_864, description="bytes of a request body before a 413"
+    )
+    max_header_bytes: int = Field(
+        16_384, ge=1024, le=262_144, description="bytes of request line and headers before a 431"
+    )
+    max_texts: int = Field(256, ge=1, le=MAX_ITEMS, description="texts of one POST /embed")
+    max_text_chars: int = Field(
+        8192, ge=16, le=262_144, description="characters of a text once normalized before a 413"
+    )
+    max_documents: int = Field(256, ge=1, le=MAX_ITEMS, description="documents of one upsert")
+    max_queries: int = Field(64, ge=1, le=MAX_ITEMS, description="queries of one search or probe")
+    max_hits: int = Field(
+        4096, ge=1, le=1_000_000, description="queries times `top_k` of one search"
+    )
+    max_collections: int = Field(256, ge=1, le=10_000, description="collections in the store")
+    max_connections: int = Field(
+        512, ge=1, le=65_536, description="open connections before a 503; `tyntegra serve` only"
+    )
+
+    header_timeout_s: float = Field(
+        5.0, gt=0, le=300, description="seconds for the request line and headers before a 408"
+    )
+    body_timeout_s: float = Field(
+        10.0, gt=0, le=300, description="seconds for the body before a 408"
+    )
+    idle_timeout_s: float = Field(
+        15.0, gt=0, le=3600, description="seconds an idle connection is kept open"
+    )
+    request_timeout_s: float = Field(
+        30.0, gt=0, le=600, description="seconds an embed, search or upsert may take before a 429"
+    )
+    probe_timeout_s: float = Field(
+        120.0, gt=0, le=3600, description="seconds a probe may ask for, at most"
+    )
+    drain_s: float = Field(
+        0.0, ge=0, le=60, description="seconds between turning unready and closing the port"
+    )
+    shutdown_s: float = Field(
+        30.0, gt=0, le=600, description="seconds for requests in flight to end on SIGTERM"
+    )
+
+    @field_validator("store")
+    @classmethod
+    def _only_the_embedded_store(cls, value: str) -> str:
+        if value != "embedded":
+            scheme = value.split("://")[0]
+            raise ValueError(f"{scheme!r} is not supported; only 'embedded' is")
+        return value
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> "Settings":
+        """Read the settings from environment variables; an empty variable counts as unset.
+
+        Raises:
+            InvalidInputError: If a ``TYNTEGRA_`` variable is unknown, or its value does not fit.
+        """
+        given: dict[str, str] = {}
+        for variable, value in environ.items():
+            if not variable.startswith(PREFIX) or variable in ELSEWHERE:
+                continue
+            field = variable.removeprefix(PREFIX).lower()
+            if field not in cls.model_fields or variable != variable.upper():
+                raise InvalidInputError(_unknown(variable, cls.model_fields))
+            if value.strip():
+                given[field] = value.strip()
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise InvalidInputError(_explain(error, given)) from None
+
+
+def _unknown(variable: str, fields: Mapping[str, object]) -> str:
+    known = [f"{PREFIX}{name.upper()}" for name in fields] + sorted(ELSEWHERE)
+    close = difflib.get_close_matches(variable.upper(), known, n=1, cutoff=0.6)
+    remedy = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+    return f"{variable} is not a setting; {remedy}"
+
+
+def _explain(error: ValidationError, given: Mapping[str, str]) -> str:
+    first = error.errors(include_url=False, include_context=False)[0]
+    field = str(first["loc"][0])
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:] if message.startswith("Input ") else message
+    return (
+        f"{PREFIX}{field.upper()}={given.get(field, '')!r} cannot be used: {message}; "
+        "correct it or unset it"
+    )

@@ -1,0 +1,232 @@
+"""Fakes of the encoder and the store, and a client that speaks to a service built of them."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from app.api.state import Openers, Service
+from app.errors import (
+    ConflictError,
+    InferenceError,
+    InvalidInputError,
+    NotFoundError,
+    OverloadedError,
+)
+from app.main import create_app
+from app.retrieval.store import Collection, Document, Filter, Hit
+from app.settings import Settings
+
+DIM = 32
+
+
+def fake_encode(texts: Sequence[str]) -> NDArray[np.float32]:
+    """Hashed character trigrams as unit rows: texts that share trigrams are near."""
+    rows = np.zeros((len(texts), DIM), dtype=np.float32)
+    for row, text in zip(rows, texts, strict=True):
+        padded = f"  {text.lower()}  "
+        for start in range(len(padded) - 2):
+            digest = hashlib.blake2b(padded[start : start + 3].encode(), digest_size=4).digest()
+            row[int.from_bytes(digest, "little") % DIM] += 1
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+class FakeManifest(BaseModel):
+    name: str = "fake"
+    dim: int = DIM
+
+
+@dataclass
+class FakeEncoded:
+    vectors: NDArray[np.float32]
+    truncated: list[bool]
+    tokens: int
+
+
+@dataclass
+class FakeEncoder:
+    """Encodes at once; texts that begin with ``!`` make it fail in the way they name."""
+
+    model_id: str = "fake@000000000000"
+    dim: int = DIM
+    provider: str = "CPUExecutionProvider"
+    precision: str = "fp32"
+    manifest: FakeManifest = field(default_factory=FakeManifest)
+    reason: str | None = None
+    cancelled: int = 0
+    closed: bool = False
+
+    def encode(
+        self,
+        texts: Sequence[str],
+        input_type: Literal["query", "document"],
+        *,
+        truncate: bool = True,
+        dimensions: int | None = None,
+        priority: int = 1,
+    ) -> FakeEncoded:
+        vectors = fake_encode(texts)
+        if dimensions is not None:
+            if dimensions > self.dim:
+                raise InvalidInputError(f"got dimensions={dimensions}; expected 1 to {self.dim}")
+            vectors = vectors[:, :dimensions]
+            vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+        return FakeEncoded(vectors, [len(t) > 100 for t in texts], sum(len(t) for t in texts))
+
+    async def encode_async(
+        self,
+        texts: Sequence[str],
+        input_type: Literal["query", "document"],
+        *,
+        truncate: bool = True,
+        dimensions: int | None = None,
+        priority: int = 0,
+    ) -> FakeEncoded:
+        if texts[0] == "!overloaded":
+            raise OverloadedError("the queue is full; try again later.", retry_after_s=2.5)
+        if texts[0] == "!inference":
+            raise InferenceError("node 7 failed")
+        if texts[0] == "!bug":
+            raise KeyError("a secret text")
+        if texts[0] == "!slow":
+            try:
+                await asyncio.sleep(30)
+            except asyncio.CancelledError:
+                self.cancelled += 1
+                raise
+        return self.encode(texts, input_type, truncate=truncate, dimensions=dimensions)
+
+    def encode_query(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return fake_encode(texts)
+
+    def encode_document(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return fake_encode(texts)
+
+    def healthy(self) -> str | None:
+        return self.reason
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeStore:
+    """A dictionary of documents and vectors."""
+
+    def __init__(self) -> None:
+        self.made: dict[str, tuple[int, str, dict[str, tuple[Document, Any]]]] = {}
+        self.closed = False
+
+    def _find(self, name: str) -> tuple[int, str, dict[str, tuple[Document, Any]]]:
+        if name not in self.made:
+            raise NotFoundError(f"There is no collection {name}; create it first.")
+        return self.made[name]
+
+    def create(self, name: str, dim: int, model: str) -> Collection:
+        made = self.made.setdefault(name, (dim, model, {}))
+        if made[:2] != (dim, model):
+            raise ConflictError(f"{name} has another model; drop it.")
+        return self.describe(name)
+
+    def drop(self, name: str) -> None:
+        self._find(name)
+        del self.made[name]
+
+    def collections(self) -> list[Collection]:
+        return [self.describe(name) for name in sorted(self.made)]
+
+    def describe(self, name: str) -> Collection:
+        dim, model, documents = self._find(name)
+        return Collection(name, dim, model, len(documents))
+
+    def upsert(self, name: str, documents: Sequence[Document], vectors: NDArray[np.float32]) -> int:
+        found = self._find(name)[2]
+        rows = {d.doc_id: (d, v) for d, v in zip(documents, vectors, strict=True)}
+        found.update(rows)
+        return len(rows)
+
+    def delete(self, name: str, doc_ids: Sequence[str]) -> int:
+        found = self._find(name)[2]
+        return sum(found.pop(doc_id, None) is not None for doc_id in doc_ids)
+
+    def get(self, name: str, doc_ids: Sequence[str]) -> list[Document]:
+        found = self._find(name)[2]
+        return [found[doc_id][0] for doc_id in doc_ids if doc_id in found]
+
+    def count(self, name: str) -> int:
+        return len(self._find(name)[2])
+
+    def search(
+        self,
+        name: str,
+        vectors: NDArray[np.float32],
+        top_k: int,
+        where: Filter | None = None,
+    ) -> list[list[Hit]]:
+        rows = list(self._find(name)[2].values())
+        if where is not None:
+            rows = [(d, v) for d, v in rows if d.lang in where.lang]
+        results = []
+        for vector in vectors:
+            scored = sorted((-float(vector @ v), d.doc_id, d) for d, v in rows)
+            results.append([Hit(r, -s, d) for r, (s, _, d) in enumerate(scored[:top_k], 1)])
+        return results
+
+    def flush(self, name: str) -> None:
+        self._find(name)
+
+    def snapshot(self, name: str, target: Path) -> Path:
+        self._find(name)
+        return target
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@dataclass
+class Running:
+    """A service in its lifespan, with a client for it."""
+
+    app: FastAPI
+    client: httpx.AsyncClient
+    encoder: FakeEncoder
+    store: FakeStore
+
+    @property
+    def service(self) -> Service:
+        return self.app.state.service
+
+
+Start = Callable[..., Any]
+
+
+@asynccontextmanager
+async def running(
+    encoder: FakeEncoder | None = None, store: FakeStore | None = None, **chosen: Any
+) -> AsyncIterator[Running]:
+    """Run a service of fakes until it is ready; ``chosen`` are settings."""
+    encoder, store = encoder or FakeEncoder(), store or FakeStore()
+    settings = Settings.model_validate({"demo": False, "log": "error"} | chosen)
+    app = create_app(settings, openers=Openers(lambda _: encoder, lambda _: store))
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            async with asyncio.timeout(30):
+                while app.state.service.phase == "starting":
+                    await asyncio.sleep(0.005)
+            yield Running(app, client, encoder, store)
+
+
+@pytest.fixture
+def start() -> Start:
+    """The context manager that runs a service of fakes."""
+    return running
