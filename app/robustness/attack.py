@@ -1,0 +1,215 @@
+"""Black-box search for the worst text within an edit budget and a query budget.
+
+One attack is a query under one family of perturbations. It tries single edits, then adds more to
+the worst texts found. All attacks advance together, round by round, so that their candidates fill
+the encoder's batches.
+
+What is tried next never depends on how much budget is left: level d (texts with d edits) sees its
+own and lower levels only, and each round gives every level its share, whether the edit budget
+allows that level or not. Hence a larger budget of queries or of edits tries all that a smaller one
+tries and more, and can never report a better rank. The price is that a small edit budget leaves
+part of the query budget unused: of 64 queries, one edit may use 40 and two edits 52.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from app.robustness.goal import Demotion, Standing
+from app.text.normalize import normalize
+from app.text.perturbations.edits import Edit, apply_edits, fits
+from app.text.perturbations.registry import Proposal
+
+_FIRST_ROUND = 16
+_SINGLES, _PAIRS, _DEEP = 6, 6, 4
+_EXPLOITED = _SINGLES // 2
+_PARENTS, _PARTNERS = 8, 32
+_IDLE_ROUNDS = 32
+
+
+class Candidate(NamedTuple):
+    """A text to try: its edits, its normalized form, and how many edits it has."""
+
+    edits: tuple[Edit, ...]
+    text: str
+    level: int
+
+
+class Tried(NamedTuple):
+    """A candidate that has been ranked."""
+
+    candidate: Candidate
+    standing: Standing
+
+
+@dataclass
+class Attack:
+    """One query under one family of perturbations, as far as it has come.
+
+    Attributes:
+        text: The query as it was sent; edits refer to it.
+        goal: What the attack wants.
+        clean: Where the unperturbed query stands.
+        pool: What the family proposes, in the order in which it is tried.
+        most_edits: Units of edits that a text may have; families cost one unit an edit.
+        most_queries: Candidates that may be tried.
+    """
+
+    text: str
+    goal: Demotion
+    clean: Standing
+    pool: Sequence[Proposal]
+    most_edits: int
+    most_queries: int
+    queries: int = 0
+    finished: bool = False
+    _charged: int = 0
+    _round: int = 0
+    _unsent: bool = False
+    _levels: dict[int, list[Tried]] = field(default_factory=dict)
+    _seen: dict[str, int] = field(default_factory=dict)
+    _next: int = 0
+    _used: set[int] = field(default_factory=set)
+    _words: dict[tuple[Edit, ...], int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # Where the query came normalized, so shall the adversarial text be.
+        self._normalized = normalize(self.text)
+        self._strict = self._normalized == self.text
+        self._seen[self._normalized] = 0
+
+    @property
+    def worst(self) -> Tried | None:
+        """The worst candidate so far, the first one of equals; None if none is worse than clean."""
+        tried = [entry for level in self._levels.values() for entry in level]
+        worst = max(tried, key=lambda entry: entry.standing.badness, default=None)
+        return worst if worst and worst.standing.badness > self.clean.badness else None
+
+    def plan(self) -> list[Candidate]:
+        """Choose what to try next; empty, and ``finished`` set, when there is nothing more."""
+        idle = 0
+        while not self.finished:
+            candidates = self._plan_round()
+            self.finished = self._charged >= self.most_queries or idle >= _IDLE_ROUNDS
+            if candidates:
+                self.queries += len(candidates)
+                return candidates
+            idle += 1
+        return []
+
+    def learn(self, tried: Sequence[tuple[Candidate, Standing | None]]) -> None:
+        """Take in the standings of planned candidates; those without one were not reached."""
+        for candidate, standing in tried:
+            if standing is None:
+                self.queries -= 1
+                self._unsent = True
+            else:
+                level = self._levels.setdefault(candidate.level, [])
+                level.append(Tried(candidate, standing))
+        for level in self._levels.values():
+            level.sort(key=lambda entry: entry.standing.badness, reverse=True)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole budget was used, or all there is was tried."""
+        return self.finished and not self._unsent
+
+    def _plan_round(self) -> list[Candidate]:
+        candidates: list[Candidate] = []
+        # Nothing is learnt within a round, so each level's combinations are gone through once.
+        sources = {1: self._singles()}
+        for level in _levels_of(self._round):
+            if self._charged >= self.most_queries:
+                break
+            if level > self.most_edits:
+                self._charged += 1
+                continue
+            source = sources.setdefault(level, self._combinations(level))
+            candidate = next(source, None)
+            if candidate:
+                self._charged += 1
+                candidates.append(candidate)
+        self._round += 1
+        return candidates
+
+    def _singles(self) -> Iterator[Candidate]:
+        """Untried single edits: by turns from the words that mattered most, and in pool order."""
+        turn = len(self._used)
+        while True:
+            source = self._promising() if turn % 2 else self._unused()
+            candidate = next(source, None) or next(self._unused(), None)
+            if candidate is None:
+                return
+            turn += 1
+            yield candidate
+
+    def _promising(self) -> Iterator[Candidate]:
+        words = [self._words[entry.candidate.edits] for entry in self._levels.get(1, [])]
+        for word in dict.fromkeys(words[:_EXPLOITED]):
+            for index in range(self._next, len(self.pool)):
+                if self.pool[index].word == word:
+                    yield from self._use(index)
+
+    def _unused(self) -> Iterator[Candidate]:
+        while self._next < len(self.pool):
+            self._next += 1
+            yield from self._use(self._next - 1)
+
+    def _use(self, index: int) -> Iterator[Candidate]:
+        if index in self._used:
+            return
+        self._used.add(index)
+        candidate = self._build((self.pool[index].edit,))
+        if candidate:
+            self._words[candidate.edits] = self.pool[index].word
+            yield candidate
+
+    def _combinations(self, level: int) -> Iterator[Candidate]:
+        """Add the worst single edits to the worst texts of the level below."""
+        parents = self._levels.get(level - 1, [])[:_PARENTS]
+        partners = self._levels.get(1, [])[:_PARTNERS]
+        for total in range(len(parents) + len(partners)):
+            for place in range(min(total + 1, len(parents))):
+                if total - place >= len(partners):
+                    continue
+                edits = parents[place].candidate.edits
+                (added,) = partners[total - place].candidate.edits
+                if fits(added, edits):
+                    candidate = self._build(tuple(sorted((*edits, added))))
+                    if candidate:
+                        yield candidate
+
+    def _build(self, edits: tuple[Edit, ...]) -> Candidate | None:
+        text = apply_edits(self.text, edits)
+        normalized = normalize(text)
+        level = len(edits)
+        # A text that a higher level has tried is not known to this one: what a level tries must not
+        # depend on levels that a smaller edit budget does not have.
+        known = self._seen.get(normalized, level + 1) <= level
+        if not normalized or known or (self._strict and normalized != text):
+            return None
+        self._seen[normalized] = level
+        return Candidate(edits, normalized, level)
+
+
+def _levels_of(number: int) -> Iterator[int]:
+    """The levels that a round gives a try to, in order."""
+    if number == 0:
+        yield from [1] * _FIRST_ROUND
+        return
+    for turn in range(max(_SINGLES, _PAIRS)):
+        if turn < _SINGLES:
+            yield 1
+        if turn < _PAIRS:
+            yield 2
+    for turn in range(_DEEP):
+        yield _deep_level((number - 1) * _DEEP + turn)
+
+
+def _deep_level(turn: int) -> int:
+    """3; 3, 4; 3, 4, 5; ...: every level comes up in the end, the lower ones more often."""
+    length = 1
+    while turn >= length:
+        turn -= length
+        length += 1
+    return 3 + turn

@@ -1,0 +1,144 @@
+"""Texts to standings: full batches through ``Encode``, then only as deep as the answer lies.
+
+Texts of all attacks go through together. A batch is small enough that a deadline or a cancelled
+request is noticed within tens of milliseconds, whatever the encoder's speed.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import InferenceError
+from app.retrieval.store import Encode, VectorStore
+from app.robustness.goal import SEARCH_DEPTH, Demotion, Standing
+
+_FIRST_DEPTH = 16
+_DEEPER = 4
+_SLICE_S = 0.025
+_FIRST_BATCH, _LEAST_BATCH, _MOST_BATCH = 16, 1, 512
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A normalized text, and the goal that tells what to look for among its hits."""
+
+    text: str
+    goal: Demotion
+
+
+class Ranker:
+    """Ranks texts in one collection; counts what it spends.
+
+    Attributes:
+        texts: Texts encoded so far.
+        model_calls: Batches encoded so far.
+        encode_s: Seconds spent in ``Encode`` so far.
+        search_s: Seconds spent in the store so far.
+    """
+
+    def __init__(
+        self, encode: Encode, store: VectorStore, collection: str, stop: Callable[[], bool]
+    ) -> None:
+        self._encode_texts = encode
+        self._store = store
+        self._collection = collection
+        self._stop = stop
+        self._batch = _FIRST_BATCH
+        self.texts = self.model_calls = 0
+        self.encode_s = self.search_s = 0.0
+
+    def rank(self, questions: Sequence[Question]) -> list[Standing | None]:
+        """Rank texts, each distinct one once.
+
+        Returns:
+            A standing for each question, in their order; None for those not reached in time.
+        """
+        places: dict[str, list[int]] = {}
+        for index, question in enumerate(questions):
+            places.setdefault(question.text, []).append(index)
+        standings: list[Standing | None] = [None] * len(questions)
+        texts = list(places)
+        start = 0
+        while start < len(texts) and not self._stop():
+            batch = texts[start : start + self._batch]
+            began = time.perf_counter()
+            vectors = self._encode(batch)
+            spent = time.perf_counter() - began
+            asked = [(index, row) for row, text in enumerate(batch) for index in places[text]]
+            for index, standing in self._stand(questions, asked, vectors):
+                standings[index] = standing
+            start += len(batch)
+            self._adapt(spent + time.perf_counter() - began, len(batch))
+        return standings
+
+    def rank_alone(self, question: Question) -> Standing:
+        """Rank one text the way a search request for it does: in a batch of its own."""
+        vectors = self._encode([question.text])
+        return next(self._stand([question], [(0, 0)], vectors))[1]
+
+    def rank_clean(
+        self, text: str, relevant: frozenset[str], top_k: int
+    ) -> tuple[Demotion, Standing]:
+        """Rank a query as it came; without relevant documents its own top hit becomes that."""
+        vectors = self._encode([text])
+        if not relevant:
+            (hits,) = self._store.search(self._collection, vectors, 1)
+            relevant = frozenset(hit.document.doc_id for hit in hits)
+        question = Question(text, Demotion(relevant, top_k))
+        return question.goal, next(self._stand([question], [(0, 0)], vectors))[1]
+
+    def _encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        began = time.perf_counter()
+        vectors = self._encode_texts(texts)
+        self.encode_s += time.perf_counter() - began
+        self.texts += len(texts)
+        self.model_calls += 1
+        if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
+            raise InferenceError(
+                f"The encoder answered {len(texts)} texts with an array of shape {vectors.shape}; "
+                f"expected ({len(texts)}, dim) finite numbers: check the artifact."
+            )
+        return vectors
+
+    def _stand(
+        self,
+        questions: Sequence[Question],
+        asked: list[tuple[int, int]],
+        vectors: NDArray[np.float32],
+    ) -> Iterator[tuple[int, Standing]]:
+        """Search rows, shallow first; those whose document has not come up go deeper."""
+        waiting: dict[int, list[tuple[int, int]]] = {}
+        for index, row in asked:
+            waiting.setdefault(_first_depth(questions[index].goal), []).append((index, row))
+        while waiting:
+            depth = min(waiting)
+            pairs = waiting.pop(depth)
+            rows = sorted({row for _, row in pairs})
+            began = time.perf_counter()
+            found = self._store.search(self._collection, vectors[rows], depth)
+            self.search_s += time.perf_counter() - began
+            hits_of = dict(zip(rows, found, strict=True))
+            for index, row in pairs:
+                hits = hits_of[row]
+                standing = questions[index].goal.stand(hits, depth)
+                if standing.rank is None and len(hits) == depth < SEARCH_DEPTH:
+                    deeper = min(SEARCH_DEPTH, depth * _DEEPER)
+                    waiting.setdefault(deeper, []).append((index, row))
+                else:
+                    yield index, standing
+
+    def _adapt(self, spent_s: float, texts: int) -> None:
+        fitting = _SLICE_S / max(spent_s / texts, 1e-9)
+        if fitting >= 2 * self._batch:
+            self._batch = min(_MOST_BATCH, self._batch * 2)
+        elif fitting < self._batch:
+            self._batch = max(_LEAST_BATCH, self._batch // 2)
+
+
+def _first_depth(goal: Demotion) -> int:
+    """The least power of two that holds the k-th rival, whatever the relevant documents' ranks."""
+    wanted = max(_FIRST_DEPTH, goal.top_k + len(goal.relevant))
+    return min(SEARCH_DEPTH, 1 << (wanted - 1).bit_length())

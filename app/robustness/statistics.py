@@ -1,0 +1,120 @@
+"""From results to rates with intervals; the unit is always a query, never a text or an attack.
+
+Attacks on one query are not independent of one another, so a query under several attacks counts
+once, by the worst of them. Only then is the interval what it says.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from app.retrieval.metrics import wilson_interval
+from app.robustness.goal import Standing
+from app.robustness.report import Cell, ProbeResult, Quality, Rate, Summary
+
+UNDETERMINED = "und"
+_FEW = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A result with the standings behind it; those are None if it was not reached."""
+
+    result: ProbeResult
+    clean: Standing | None
+    worst: Standing | None
+
+
+def summarize(rows: Sequence[Row]) -> Summary:
+    """Summarize all rows, those of each attack, and those of each language."""
+    return Summary(
+        overall=_cell(rows),
+        by_attack=_split(rows, lambda row: row.result.attack),
+        by_lang=_split(rows, lambda row: row.result.lang or UNDETERMINED),
+    )
+
+
+def limits_of(summary: Summary, top_k: int, documents: int) -> tuple[str, ...]:
+    """Say in plain sentences what the numbers do not show."""
+    overall = summary.overall
+    eligible = overall.attack_success_rate.n
+    sentences = [
+        "The attacks are the worst texts that a search within the budget found: a query that held "
+        "is not proven safe, and only these attacks were tried: " + ", ".join(summary.by_attack),
+    ]
+    if eligible < _FEW:
+        sentences.append(f"Only {eligible} eligible queries: the interval is wide")
+    if overall.not_eligible:
+        sentences.append(
+            f"{overall.not_eligible} of {overall.all} queries had no relevant document in the top "
+            f"{top_k} to begin with; they count in the quality, not in the success rate"
+        )
+    if overall.not_applicable:
+        sentences.append(
+            f"For {overall.not_applicable} of {overall.all} queries no attack was applicable"
+        )
+    if documents <= top_k:
+        sentences.append(
+            f"The collection has {documents} documents, so none can leave the top {top_k} and no "
+            "attack can succeed: lower top_k"
+        )
+    if overall.incomplete or overall.not_reached:
+        sentences.append(
+            f"Time ran out: {overall.incomplete} of {overall.all} queries were attacked with less "
+            f"than the budget and {overall.not_reached} not at all, so rates are lower bounds"
+        )
+    return tuple(sentence + "." for sentence in sentences)
+
+
+def _split(rows: Sequence[Row], key: Callable[[Row], str]) -> dict[str, Cell]:
+    names = dict.fromkeys(key(row) for row in rows)
+    return {name: _cell([row for row in rows if key(row) == name]) for name in names}
+
+
+def _cell(rows: Sequence[Row]) -> Cell:
+    ordered = sorted(rows, key=lambda row: row.result.query_id)
+    queries = [list(group) for _, group in groupby(ordered, lambda row: row.result.query_id)]
+    outcomes = [{row.result.outcome for row in query} for query in queries]
+    eligible = [outcome & {"success", "held"} for outcome in outcomes]
+    reached = [query for query in queries if query[0].clean is not None]
+    return Cell(
+        clean=_quality((row.clean, row.result) for row, *_ in reached),
+        attacked=_quality(_worst(query) for query in reached),
+        attack_success_rate=_rate(
+            sum("success" in outcome for outcome in eligible), sum(map(bool, eligible))
+        ),
+        all=len(queries),
+        not_eligible=sum("not_eligible" in outcome for outcome in outcomes),
+        not_applicable=sum(outcome == {"not_applicable"} for outcome in outcomes),
+        not_reached=sum("not_reached" in outcome for outcome in outcomes),
+        incomplete=sum(
+            any(not row.result.complete and row.result.queries for row in query)
+            for query in queries
+        ),
+        queries=sum(row.result.queries for row in rows),
+    )
+
+
+def _worst(query: Sequence[Row]) -> tuple[Standing | None, ProbeResult]:
+    row = max(query, key=lambda row: row.worst.badness if row.worst else (0, 0.0))
+    return row.worst, row.result
+
+
+def _quality(standings: Iterable[tuple[Standing | None, ProbeResult]]) -> Quality:
+    known = [(standing, result) for standing, result in standings if standing is not None]
+    if not known:
+        return Quality(None, None, None, 0)
+    n = len(known)
+    return Quality(
+        accuracy_at_1=sum(standing.rank == 1 for standing, _ in known) / n,
+        recall_at_k=sum(standing.found / len(result.relevant) for standing, result in known) / n,
+        mrr=sum(1.0 / standing.rank for standing, _ in known if standing.rank) / n,
+        n=n,
+    )
+
+
+def _rate(successes: int, n: int) -> Rate:
+    if not n:
+        return Rate(None, None, None, 0, 0)
+    low, high = wilson_interval(successes, n)
+    return Rate(successes / n, low, high, n, successes)

@@ -1,0 +1,69 @@
+"""Marks lost or added: what writers leave out and keyboards make easy to mistake.
+
+A mark may be lost if its canonical combining class says that it sits on a letter rather than being
+one: accents, tone marks, nuktas, kana voicing, Arabic and Hebrew points. Vowel signs and viramas
+(classes 0, 9, 84, 91, 103, 118, 129-132) are spelling, not decoration, and stay.
+"""
+
+import unicodedata
+from collections.abc import Iterator
+
+from app.text.perturbations.edits import Draw, Edit
+from app.text.perturbations.passage import Cluster, Passage
+
+_LOST = frozenset({7, 8, 107, 122, 202, 214, 216, *range(10, 37), *range(218, 241)})
+# Marks that a script's writers put on letters. Where the result must be one composed letter, so
+# that only letters come about that some language has, the mark is in _COMPOSED.
+_COMPOSED = {
+    "Latn": "\u0300\u0301\u0302\u0303\u0308\u0323\u030c",
+    "Grek": "\u0301\u0308",
+    "Cyrl": "\u0306\u0308",
+    "Hira": "\u3099\u309a",
+    "Kana": "\u3099\u309a",
+}
+_ADDED = {
+    "Arab": "\u064e\u064f\u0650\u0651",
+    "Hebr": "\u05b0\u05b4\u05b7\u05b8",
+    "Thai": "\u0e48\u0e49",
+    "Laoo": "\u0ec8\u0ec9",
+    "Nkoo": "\u07eb\u07ec\u07ed",
+    "Syrc": "\u0730\u0733",
+}
+# Nuktas, which stand right after the consonant, and the consonants that take one.
+_NUKTAS = {"Deva": "\u093c", "Beng": "\u09bc", "Guru": "\u0a3c"}
+_WITH_NUKTA = frozenset("कखगजडढफডঢযਸਖਗਜਫਲ")
+_NO_TONE = "\u0e30\u0e32\u0e33\u0e40\u0e41\u0e42\u0e43\u0e44\u0e2f\u0e46"
+_NO_TONE += "\u0eb0\u0eb2\u0eb3\u0ec0\u0ec1\u0ec2\u0ec3\u0ec4\u0eaf\u0ec6"
+
+SCRIPTS = (*_COMPOSED, *_ADDED, *_NUKTAS, "Ethi", "Adlm")
+
+
+def propose(passage: Passage, draw: Draw) -> Iterator[Edit]:
+    """Propose the loss of each mark, and one more mark for each letter that can bear it."""
+    numbers = draw.numbers("marks", len(passage.letters)).tolist()
+    for cluster, number in zip(passage.letters, numbers, strict=True):
+        decomposed = unicodedata.normalize("NFD", cluster.text)
+        for place, mark in enumerate(decomposed):
+            if unicodedata.combining(mark) in _LOST:
+                yield _edit(cluster, decomposed[:place] + decomposed[place + 1 :])
+        added = _bearable(cluster, decomposed)
+        if added:
+            yield _edit(cluster, added[number % len(added)])
+
+
+def _edit(cluster: Cluster, after: str) -> Edit:
+    composed = unicodedata.normalize("NFC", after)
+    return Edit(cluster.start, cluster.end, cluster.text, composed)
+
+
+def _bearable(cluster: Cluster, decomposed: str) -> list[str]:
+    if len(decomposed) == 1 and cluster.script in _COMPOSED:
+        marked = (decomposed + mark for mark in _COMPOSED[cluster.script])
+        return [m for m in marked if len(unicodedata.normalize("NFC", m)) == 1]
+    if any(unicodedata.combining(c) in _LOST for c in decomposed):
+        return []
+    if decomposed[0] in _WITH_NUKTA:
+        return [decomposed[0] + _NUKTAS[cluster.script] + decomposed[1:]]
+    if any(c in _NO_TONE for c in decomposed):
+        return []
+    return [decomposed + mark for mark in _ADDED.get(cluster.script, "")]
