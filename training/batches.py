@@ -1,0 +1,280 @@
+"""Pairs -> hybrid batches: with probability ``cross_probability`` cross-lingual, else monolingual.
+
+A cross-lingual batch pairs a text with its translation; where several languages share the pivot,
+the pair may leave the pivot out (query in X, document in Y). A monolingual batch is in one
+language: two crops of one text, or two neighboring sentences of a document. One model trained on
+both comes near the best of each (Elmahdy, Lin and Ahmad 2024, https://arxiv.org/abs/2408.10536).
+
+Every batch is a function of (seed, step) alone: a resumed run, or one split over processes, sees
+the same batches. Pairs that are negatives by accident (the same text, or two translations of the
+same sentence) are listed in ``Batch.masked``.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from training.config import BatchesSection, CorporaSection
+from training.corpus import Bitext
+from training.tokens import TokenTable
+
+MIN_CROP_TOKENS = 6  # shorter texts are not cropped
+CROP_SHARES = (0.4, 0.8)  # share of a text that a crop keeps
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side of a batch: token ids and attention mask, both of shape (pairs, seq)."""
+
+    input_ids: Ints
+    attention_mask: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Pairs of one step.
+
+    Attributes:
+        kind: Cross-lingual or monolingual.
+        query: What is searched with.
+        document: What is to be found; row i belongs to query i.
+        pivots: Index of the text that the document translates (itself, if it is the pivot),
+            shape (pairs,).
+        masked: Rows and columns, both of shape (n,), of query-document pairs off the diagonal
+            that must not count as negatives.
+    """
+
+    kind: Literal["cross", "mono"]
+    query: Side
+    document: Side
+    pivots: Ints
+    masked: tuple[Ints, Ints]
+
+
+@dataclass(frozen=True, slots=True)
+class _Draw:
+    """Spans of tokens, with the text and the pivot that each is of; all of shape (pairs,)."""
+
+    texts: Ints
+    pivots: Ints
+    starts: Ints
+    lengths: Ints
+
+
+class HybridBatches:
+    """All batches of a run, made on demand."""
+
+    def __init__(
+        self,
+        bitext: Bitext,
+        tokens: TokenTable,
+        corpora: CorporaSection,
+        batches: BatchesSection,
+        *,
+        max_tokens: int,
+        seed: int,
+    ) -> None:
+        self._tokens = tokens
+        self._lengths = tokens.lengths
+        self._config = batches
+        self._max_tokens = max_tokens
+        self._seed = seed
+        weights = np.array([corpora.weights[corpus.name] for corpus in bitext.corpora])
+        self._pairs = _Pairs(bitext, weights, corpora.language_exponent)
+        self._lines = _Lines(bitext, self._lengths, weights, corpora.language_exponent)
+
+    def batch(self, step: int) -> Batch:
+        """Make the batch of a step (from 0)."""
+        rng = np.random.default_rng([self._seed, step])
+        cross = rng.random() < self._config.cross_probability or not len(self._lines)
+        query, document = self._draw_cross(rng) if cross else self._draw_mono(rng)
+        return Batch(
+            kind="cross" if cross else "mono",
+            query=self._collate(query, rng),
+            document=self._collate(document, rng),
+            pivots=document.pivots,
+            masked=false_negatives(query.texts, document.texts, query.pivots, document.pivots),
+        )
+
+    def _draw_cross(self, rng: Generator) -> tuple[_Draw, _Draw]:
+        left, right, pivots = self._pairs.draw(rng, self._config.pairs, self._config.pivot_free)
+        swap = rng.random(len(left)) < 0.5
+        left, right = np.where(swap, right, left), np.where(swap, left, right)
+        return self._whole(left, pivots), self._whole(right, pivots)
+
+    def _draw_mono(self, rng: Generator) -> tuple[_Draw, _Draw]:
+        lines, following = self._lines.draw(rng, self._config.pairs)
+        neighbor = rng.random(len(lines)) < self._config.neighbor_probability
+        neighbor &= following >= 0
+        other = np.where(neighbor, following, lines)
+        texts, pivots = self._lines.texts, self._lines.pivots
+        query = self._crop(texts[lines], pivots[lines], ~neighbor, rng)
+        return query, self._crop(texts[other], pivots[other], ~neighbor, rng)
+
+    def _whole(self, texts: Ints, pivots: Ints) -> _Draw:
+        lengths = np.minimum(self._lengths[texts], self._max_tokens)
+        return _Draw(texts, pivots, self._tokens.offsets[texts], lengths)
+
+    def _crop(self, texts: Ints, pivots: Ints, crop: NDArray[np.bool_], rng: Generator) -> _Draw:
+        """Take a random span of the texts marked by ``crop`` and the others whole."""
+        whole = self._lengths[texts]
+        share = np.where(crop, rng.uniform(*CROP_SHARES, len(texts)), 1.0)
+        lengths = np.minimum(np.ceil(whole * share).astype(np.int64), self._max_tokens)
+        room = np.where(crop, whole - lengths, 0)
+        starts = self._tokens.offsets[texts] + rng.integers(0, room + 1)
+        return _Draw(texts, pivots, starts, lengths)
+
+    def _collate(self, draw: _Draw, rng: Generator) -> Side:
+        input_ids, mask = self._tokens.gather(draw.starts, draw.lengths)  # (pairs, seq)
+        if self._config.token_dropout:
+            kept = mask * (rng.random(mask.shape) >= self._config.token_dropout)
+            mask = np.where(kept.any(axis=1, keepdims=True), kept, mask)
+        return Side(input_ids, mask)
+
+
+class _Pairs:
+    """Translation pairs in buckets of one corpus and one pair of languages."""
+
+    def __init__(self, bitext: Bitext, weights: NDArray[np.float64], exponent: float) -> None:
+        lang_pairs = bitext.lang_a.astype(np.int64) * len(bitext.langs) + bitext.lang_b
+        keys = bitext.corpus.astype(np.int64) * len(bitext.langs) ** 2 + lang_pairs
+        self._rows = np.argsort(keys, kind="stable")
+        _, self._starts, self._sizes = np.unique(
+            keys[self._rows], return_index=True, return_counts=True
+        )
+        corpus = bitext.corpus[self._rows[self._starts]]
+        shares = bucket_weights(corpus, self._sizes, weights, exponent)
+        self._cumulative = np.cumsum(shares)
+        self._bitext = bitext
+        self._n_way = np.array([c.n_way for c in bitext.corpora])[bitext.corpus]
+        # Pairs of a corpus with one pivot stand together: any two of them give an X-Y pair.
+        pivots = bitext.corpus.astype(np.int64) << 32 | bitext.text_a
+        self._by_pivot = np.argsort(pivots, kind="stable")
+        ordered = pivots[self._by_pivot]
+        self._group_start = np.searchsorted(ordered, pivots, side="left")
+        self._group_size = np.searchsorted(ordered, pivots, side="right") - self._group_start
+
+    def draw(self, rng: Generator, count: int, pivot_free: float) -> tuple[Ints, Ints, Ints]:
+        """Draw pairs; returns their texts on both sides and their pivots, each (count,)."""
+        bitext = self._bitext
+        bucket = draw_weighted(rng, self._cumulative, count)
+        rows = self._rows[self._starts[bucket] + rng.integers(0, self._sizes[bucket])]
+        mates = self._by_pivot[self._group_start[rows] + rng.integers(0, self._group_size[rows])]
+        free = (rng.random(count) < pivot_free) & self._n_way[rows]
+        free &= bitext.lang_b[mates] != bitext.lang_b[rows]
+        free &= bitext.text_b[mates] != bitext.text_b[rows]
+        pivots = bitext.text_a[rows].astype(np.int64)
+        other = np.where(free, bitext.text_b[mates], pivots)
+        return bitext.text_b[rows].astype(np.int64), other, pivots
+
+
+class _Lines:
+    """Texts of one language each, in buckets of one language and one corpus.
+
+    Attributes:
+        texts: Text of each line, shape (lines,).
+        pivots: The text it translates, or itself, shape (lines,).
+    """
+
+    def __init__(
+        self, bitext: Bitext, lengths: Ints, weights: NDArray[np.float64], exponent: float
+    ) -> None:
+        # The pivot sides count as lines too, each text once in a corpus.
+        _, first = np.unique(
+            bitext.corpus.astype(np.int64) << 32 | bitext.text_a, return_index=True
+        )
+        first.sort()
+        texts = np.concatenate([bitext.text_b, bitext.text_a[first]]).astype(np.int64)
+        pivots = np.concatenate([bitext.text_a, bitext.text_a[first]]).astype(np.int64)
+        langs = np.concatenate([bitext.lang_b, bitext.lang_a[first]]).astype(np.int64)
+        corpus = np.concatenate([bitext.corpus, bitext.corpus[first]]).astype(np.int64)
+        keys = langs * len(bitext.corpora) + corpus
+        order = np.argsort(keys, kind="stable")
+        order = order[lengths[texts[order]] >= MIN_CROP_TOKENS]
+        keys, self.texts, self.pivots = keys[order], texts[order], pivots[order]
+        ordered = np.array([c.document_order for c in bitext.corpora])[corpus[order]]
+        self._followed = np.zeros(len(keys), bool)
+        self._followed[:-1] = ordered[:-1] & (keys[1:] == keys[:-1])
+        buckets, self._starts, self._sizes = np.unique(keys, return_index=True, return_counts=True)
+        self._langs, corpus_of_bucket = np.divmod(buckets, len(bitext.corpora))
+        self._weights = bucket_weights(corpus_of_bucket, self._sizes, weights, exponent)
+        self._cumulative = np.cumsum(self._weights)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def draw(self, rng: Generator, count: int) -> tuple[Ints, Ints]:
+        """Draw lines of one language.
+
+        Returns:
+            The lines, and the line after each in its document (or -1), each of shape (count,).
+        """
+        lang = self._langs[draw_weighted(rng, self._cumulative, 1)]
+        own = np.flatnonzero(self._langs == lang)
+        bucket = own[draw_weighted(rng, np.cumsum(self._weights[own]), count)]
+        lines = self._starts[bucket] + rng.integers(0, self._sizes[bucket])
+        return lines, np.where(self._followed[lines], lines + 1, -1)
+
+
+def bucket_weights(
+    corpus: Ints, sizes: Ints, weights: NDArray[np.float64], exponent: float
+) -> NDArray[np.float64]:
+    """Share the weight of each corpus among its buckets, in proportion to size ** exponent.
+
+    Args:
+        corpus: Corpus of each bucket, shape (buckets,).
+        sizes: Pairs in each bucket, shape (buckets,).
+        weights: Weight of each corpus, shape (corpora,).
+        exponent: 1 draws by size, 0 gives each language of a corpus the same share.
+    """
+    powers = sizes.astype(np.float64) ** exponent
+    return weights[corpus] * powers / np.bincount(corpus, powers, len(weights))[corpus]
+
+
+def draw_weighted(rng: Generator, cumulative: NDArray[np.float64], count: int) -> Ints:
+    """Draw indices in proportion to weights given by their running sum."""
+    drawn = np.searchsorted(cumulative, rng.random(count) * cumulative[-1], side="right")
+    return np.minimum(drawn, len(cumulative) - 1)
+
+
+def false_negatives(
+    query_texts: Ints, document_texts: Ints, query_pivots: Ints, document_pivots: Ints
+) -> tuple[Ints, Ints]:
+    """List the pairs off the diagonal whose two sides say the same, as (rows, columns).
+
+    Query i and document j are no negatives of one another if they, or their partners, are the same
+    text or translations of the same text.
+    """
+    pairs = [
+        _equal_pairs(left, right)
+        for left, right in (
+            (query_pivots, document_pivots),
+            (query_pivots, query_pivots),
+            (document_pivots, document_pivots),
+            (query_texts, document_texts),
+            (query_texts, query_texts),
+            (document_texts, document_texts),
+        )
+    ]
+    size = len(query_texts)
+    flat = np.unique(np.concatenate([rows * size + columns for rows, columns in pairs]))
+    rows, columns = np.divmod(flat, size)
+    return rows, columns
+
+
+def _equal_pairs(left: Ints, right: Ints) -> tuple[Ints, Ints]:
+    """Return all (i, j), i != j, with ``left[i] == right[j]``, without comparing each to each."""
+    order = np.argsort(right, kind="stable")
+    low = np.searchsorted(right[order], left, side="left")
+    counts = np.searchsorted(right[order], left, side="right") - low
+    rows = np.repeat(np.arange(len(left)), counts)
+    # Position within each run of equal values: 0, 1, ... counts - 1.
+    within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    columns = order[np.repeat(low, counts) + within]
+    off_diagonal = rows != columns
+    return rows[off_diagonal], columns[off_diagonal]

@@ -1,0 +1,241 @@
+"""The encoder: token ids -> unit vectors, with a hook between the two where noise can be added.
+
+``forward`` is ``pool_from_embeddings`` after ``token_embeddings``; adversarial training and
+smoothing put their perturbation between them. Two kinds: ``static`` (an embedding table and a mean,
+thousands of texts per second on one core, but blind to word order) and ``transformer`` (any
+transformers backbone, from a local folder or new).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name that all torch code uses
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, BertConfig
+
+from app.retrieval.store import Encode
+from app.text.normalize import normalize
+from training.checkpoint import CheckpointError, EncoderConfig, Snapshot, load_checkpoint
+from training.config import EncoderSection
+from training.tokens import tokenize_texts
+
+
+class Encoder(nn.Module):
+    """A text encoder; see the module's docstring for the two halves of ``forward``."""
+
+    config: EncoderConfig
+
+    def token_embeddings(self, input_ids: Tensor) -> Tensor:
+        """Look the input embeddings up, (batch, seq) -> (batch, seq, dim_in)."""
+        raise NotImplementedError
+
+    def pool_from_embeddings(self, token_embeddings: Tensor, attention_mask: Tensor) -> Tensor:
+        """Encode from (batch, seq, dim_in) and (batch, seq) to unit rows (batch, dim)."""
+        raise NotImplementedError
+
+    def noise_points(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what noise may be added to, and its mask, as ``pool_from_embeddings`` takes them.
+
+        Adding noise of one size to each of these points does the same as adding it to each token.
+        """
+        return self.token_embeddings(input_ids), attention_mask
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Encode token ids and mask, both (batch, seq), to unit rows (batch, dim)."""
+        return self.pool_from_embeddings(*self.noise_points(input_ids, attention_mask))
+
+
+class StaticEncoder(Encoder):
+    """An embedding table; a vector is the mean of the rows of a text's tokens."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embeddings = nn.Embedding(config.vocab_size, config.dim)
+        nn.init.normal_(self.embeddings.weight, std=config.dim**-0.5)  # rows of norm about 1
+
+    def token_embeddings(self, input_ids: Tensor) -> Tensor:
+        """See ``Encoder``."""
+        return self.embeddings(input_ids)
+
+    def pool_from_embeddings(self, token_embeddings: Tensor, attention_mask: Tensor) -> Tensor:
+        """See ``Encoder``."""
+        return F.normalize(masked_mean(token_embeddings, attention_mask), dim=-1)
+
+    def noise_points(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean of each text as its one point, (batch, 1, dim) and (batch, 1).
+
+        The gradient of a mean is the same at each of its tokens, so a worst-case step of norm
+        epsilon at every token moves the mean by just such a step. Noise on the mean is therefore
+        the same attack without the (batch, seq, dim) block, which large batches cannot hold.
+        """
+        kept = attention_mask.bool()
+        means = _BagMean.apply(self.embeddings.weight, input_ids[kept], kept.sum(dim=1))
+        return means[:, None], torch.ones_like(attention_mask[:, :1])
+
+
+class _BagMean(torch.autograd.Function):
+    """Mean of rows of a table over bags of ids, with a coalesced sparse gradient.
+
+    torch's own sparse gradient keeps one row for each token; here the rows of one token are summed
+    first, by the same fast kernel, over the tokens sorted by id.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, ids: Tensor, lengths: Tensor) -> Tensor:
+        """Average; table (rows, dim), ids (tokens,), lengths (bags,) -> (bags, dim)."""
+        ctx.save_for_backward(ids, lengths)
+        ctx.shape = table.shape
+        starts = lengths.cumsum(0) - lengths
+        return F.embedding_bag(ids, table, starts, mode="mean")
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        """Spread the (bags, dim) gradient over the rows that were used."""
+        ids, lengths = ctx.saved_tensors
+        shares = (grads[0] / lengths[:, None]).contiguous()  # (bags, dim)
+        bags = torch.repeat_interleave(torch.arange(len(lengths), device=ids.device), lengths)
+        ordered, order = ids.sort(stable=True)
+        used, counts = torch.unique_consecutive(ordered, return_counts=True)
+        summed = F.embedding_bag(bags[order], shares, counts.cumsum(0) - counts, mode="sum")
+        gradient = torch.sparse_coo_tensor(
+            used[None], summed, ctx.shape, is_coalesced=True, check_invariants=False
+        )
+        return gradient, None, None
+
+
+class TransformerEncoder(Encoder):
+    """A transformers backbone with mean or first-token pooling."""
+
+    def __init__(self, config: EncoderConfig, backbone: nn.Module) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone: Any = backbone
+
+    def token_embeddings(self, input_ids: Tensor) -> Tensor:
+        """See ``Encoder``."""
+        return self.backbone.get_input_embeddings()(input_ids)
+
+    def pool_from_embeddings(self, token_embeddings: Tensor, attention_mask: Tensor) -> Tensor:
+        """See ``Encoder``."""
+        token_states = self.backbone(
+            inputs_embeds=token_embeddings, attention_mask=attention_mask
+        ).last_hidden_state  # (batch, seq, dim)
+        if self.config.pooling == "cls":
+            return F.normalize(token_states[:, 0], dim=-1)
+        return F.normalize(masked_mean(token_states, attention_mask), dim=-1)
+
+
+def masked_mean(states: Tensor, attention_mask: Tensor) -> Tensor:
+    """Average (batch, seq, dim) over the tokens that (batch, seq) marks, to (batch, dim)."""
+    weights = attention_mask.to(states.dtype)  # (batch, seq)
+    total = torch.einsum("bsd,bs->bd", states, weights)
+    return total / weights.sum(dim=1, keepdim=True).clamp(min=1.0)
+
+
+def new_encoder(section: EncoderSection, vocab_size: int, pad_id: int) -> Encoder:
+    """Make an encoder to train: new, or with a pretrained backbone from a local folder.
+
+    Raises:
+        CheckpointError: If the backbone's folder cannot be read or does not fit.
+    """
+    shared = {"vocab_size": vocab_size, "max_tokens": section.max_tokens, "pad_id": pad_id}
+    if section.kind == "static":
+        return StaticEncoder(EncoderConfig(kind="static", dim=section.dim, **shared))
+    backbone = _read_backbone(section, vocab_size) if section.backbone else None
+    if backbone is None:
+        layout = BertConfig(
+            vocab_size=vocab_size,
+            hidden_size=section.dim,
+            num_hidden_layers=section.layers,
+            num_attention_heads=section.heads,
+            intermediate_size=4 * section.dim,
+            max_position_embeddings=section.max_tokens,
+            type_vocab_size=1,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+            pad_token_id=pad_id,
+        )
+        backbone = AutoModel.from_config(layout, add_pooling_layer=False)
+    config = EncoderConfig(
+        kind="transformer", dim=section.dim, backbone=backbone.config.to_diff_dict(), **shared
+    )
+    return TransformerEncoder(config, backbone)
+
+
+def _read_backbone(section: EncoderSection, vocab_size: int) -> Any:
+    try:
+        backbone = AutoModel.from_pretrained(
+            section.backbone, local_files_only=True, trust_remote_code=False, use_safetensors=True
+        )
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot read the backbone {section.backbone}: {error}") from error
+    hidden = backbone.config.hidden_size
+    if hidden != section.dim or backbone.config.vocab_size < vocab_size:
+        raise CheckpointError(
+            f"the backbone {section.backbone} has hidden size {hidden} and "
+            f"{backbone.config.vocab_size} tokens: expected encoder.dim {section.dim} and at least "
+            f"{vocab_size} tokens; change the configuration or the backbone"
+        )
+    return backbone
+
+
+def encoder_of(snapshot: Snapshot) -> Encoder:
+    """Rebuild the encoder of a checkpoint, in evaluation mode.
+
+    Raises:
+        CheckpointError: If weights and configuration do not fit together.
+    """
+    config = snapshot.config
+    if config.kind == "static":
+        encoder: Encoder = StaticEncoder(config)
+    else:
+        fields = dict(config.backbone or {})
+        layout = AutoConfig.for_model(fields.pop("model_type"), **fields)
+        # BERT-like models come with a pooling layer that mean pooling leaves unused.
+        names = {name.split(".")[1] for name in snapshot.weights if name.startswith("backbone.")}
+        options = {} if "pooler" in names else {"add_pooling_layer": False}
+        encoder = TransformerEncoder(config, AutoModel.from_config(layout, **options))
+    try:
+        encoder.load_state_dict(dict(snapshot.weights))
+    except RuntimeError as error:
+        first = str(error).splitlines()[-1].strip()
+        raise CheckpointError(f"the weights do not fit the encoder's config: {first}") from error
+    return encoder.eval()
+
+
+def load_encoder(path: Path) -> Encoder:
+    """Load the encoder of a checkpoint folder, in evaluation mode.
+
+    Raises:
+        CheckpointError: If the checkpoint is missing, incomplete, changed or malformed.
+    """
+    return encoder_of(load_checkpoint(path))
+
+
+def as_encode(encoder: Encoder, tokenizer: Tokenizer, batch_size: int = 256) -> Encode:
+    """Wrap an encoder and its tokenizer as a function from texts to unit rows."""
+    max_tokens = encoder.config.max_tokens
+
+    def encode(texts: Sequence[str]) -> NDArray[np.float32]:
+        table = tokenize_texts(tokenizer, map(normalize, texts), encoder.config.pad_id)
+        lengths = np.minimum(table.lengths, max_tokens)
+        order = np.argsort(lengths, kind="stable")  # little padding within a batch
+        vectors = np.zeros((len(lengths), encoder.config.dim), np.float32)
+        device = next(encoder.parameters()).device
+        with torch.inference_mode():
+            for start in range(0, len(order), batch_size):
+                rows = order[start : start + batch_size]
+                ids, mask = table.gather(table.offsets[rows], lengths[rows])
+                block = encoder(
+                    torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
+                )  # (rows, dim)
+                vectors[rows] = block.float().cpu().numpy()
+        return vectors
+
+    return encode

@@ -1,0 +1,72 @@
+"""Adam for an embedding table of which a batch touches few rows.
+
+Dense Adam reads and writes three tables of all rows at each step; ``RowAdam`` updates only the rows
+in the gradient and corrects the bias of each by its own count of updates, so that a token seen for
+the first time late in training still takes a full first step. What it trades away: the moments of a
+row do not decay while it is not seen.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, overload
+
+import torch
+from torch import Tensor, nn
+
+
+class RowAdam(torch.optim.Optimizer):
+    """Adam over the rows of 2-d parameters that appear in the gradient, sparse or dense.
+
+    Args:
+        params: Tables of shape (rows, dim).
+        lr: Step size.
+        betas: Decay of the first and the second moment.
+        eps: Added to the root of the second moment.
+
+    References:
+        Kingma and Ba 2015, algorithm 1, https://arxiv.org/abs/1412.6980.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[nn.Parameter],
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.99),
+        eps: float = 1e-10,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Update the rows that have a gradient."""
+        loss = closure() if closure is not None else None
+        for group in self.param_groups:
+            for table in group["params"]:
+                if table.grad is not None:
+                    self._update(table, group)
+        return loss
+
+    def _update(self, table: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[table]
+        if not state:
+            state["first"] = torch.zeros_like(table)  # (rows, dim)
+            state["second"] = torch.zeros_like(table)  # (rows, dim)
+            state["updates"] = torch.zeros(len(table), device=table.device)  # (rows,)
+        gradient = table.grad if table.grad.is_sparse else table.grad.to_sparse(1)
+        gradient = gradient.coalesce()
+        rows, values = gradient.indices()[0], gradient.values()  # (touched,), (touched, dim)
+        beta1, beta2 = group["betas"]
+        updates = state["updates"].index_select(0, rows) + 1
+        first = state["first"].index_select(0, rows).mul_(beta1).add_(values, alpha=1 - beta1)
+        second = state["second"].index_select(0, rows).mul_(beta2)
+        second.addcmul_(values, values, value=1 - beta2)
+        state["updates"].index_copy_(0, rows, updates)
+        state["first"].index_copy_(0, rows, first)
+        state["second"].index_copy_(0, rows, second)
+        first.div_((1 - beta1**updates)[:, None])
+        second.div_((1 - beta2**updates)[:, None]).sqrt_().add_(group["eps"])
+        table.index_add_(0, rows, first.div_(second), alpha=-group["lr"])

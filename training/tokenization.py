@@ -1,0 +1,238 @@
+"""Build the encoder's tokenizer: a romanising normaliser and a BPE vocabulary.
+
+Everything ends up inside one Hugging Face ``tokenizer.json`` made of built-in parts only,
+so serving needs nothing but the ``tokenizers`` package.
+"""
+
+import io
+import math
+import tempfile
+import unicodedata
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import sentencepiece
+from anyascii import anyascii
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+from training.corpus import Bitext, texts_by_language
+
+PAD_TOKEN = "[PAD]"
+UNK_TOKEN = "[UNK]"
+PAD_ID = 0
+UNK_ID = 1
+MAX_REPEATS = 10  # of a text in the sample that the vocabulary is learned from
+
+_HAN_RANGES = (
+    (0x2E80, 0x2FDF),
+    (0x3005, 0x3007),
+    (0x3021, 0x3029),
+    (0x3400, 0x4DBF),
+    (0x4E00, 0x9FFF),
+    (0xF900, 0xFAFF),
+    (0x20000, 0x323AF),
+)
+# anyascii writes consonants only where these letters carry or stand for a vowel.
+_OVERRIDES = {
+    "\u0627": "a",  # Arabic alef
+    "\u0622": "a",
+    "\u0623": "a",
+    "\u0625": "i",
+    "\u0671": "a",
+    "\u0649": "a",  # alef maksura
+    "\u0629": "a",  # teh marbuta
+    "\u0639": "",  # ain
+    "\u0621": "",  # hamza
+    "\u05d0": "a",  # Hebrew alef
+    "\u05e2": "",  # Hebrew ain
+}
+_SINGLE_QUOTES = "\u2018\u2019\u02bc\u02bb\u02bd\u02b9\u02c8\u02ca\u02cb\u0060\u00b4\ua78b\ua78c"
+
+
+def is_han(codepoint: int) -> bool:
+    """Tell whether a code point is a Chinese character (kept as it is)."""
+    return any(first <= codepoint <= last for first, last in _HAN_RANGES)
+
+
+def romanize_character(character: str, *, keep_marks: bool = False) -> str:
+    """Return the plain lower-case form of one character.
+
+    Args:
+        character: One Unicode character.
+        keep_marks: Keep Latin diacritics and combining marks, and only lower-case Latin.
+
+    Returns:
+        Zero or more characters: letters of alphabets, abugidas and syllabaries as lower-case
+        ASCII; Chinese characters unchanged; invisible and bidirectional controls as nothing;
+        separators and line controls as one space; anything without a reading unchanged.
+    """
+    category = unicodedata.category(character)
+    if character in "\t\n\r" or category in ("Zs", "Zl", "Zp"):
+        return " "
+    if category in ("Cc", "Cf", "Cs", "Co", "Cn") or 0xFE00 <= ord(character) <= 0xFE0F:
+        return ""
+    if character in _SINGLE_QUOTES:
+        return "'"
+    if character in _OVERRIDES:
+        return _OVERRIDES[character]
+    if ord(character) < 128 or is_han(ord(character)):
+        return character.lower()
+    folded = unicodedata.normalize("NFKC", character).lower()
+    if category == "Mn" and unicodedata.combining(character) and ord(character) < 0x370:
+        return character if keep_marks else ""
+    if keep_marks and "LATIN" in unicodedata.name(character, ""):
+        return folded
+    if category == "Mn" and 0x590 <= ord(character) < 0x700:
+        return ""
+    plain = anyascii(folded).lower().strip()
+    if category[0] in "LMN":
+        kept = "".join(c for c in plain if c.isalnum())
+        return kept if kept or category[0] == "M" or plain else folded
+    if category == "So" and plain.startswith(":"):
+        return f" {plain.strip(':').replace('_', ' ')} "
+    return plain if plain else folded
+
+
+@lru_cache(maxsize=2)
+def romanization_rules(*, keep_marks: bool = False) -> Mapping[str, str]:
+    """Return every character of Unicode that `romanize_character` changes, with its new form."""
+    rules: dict[str, str] = {}
+    for codepoint in range(1, 0x110000):
+        character = chr(codepoint)
+        category = unicodedata.category(character)
+        composed = unicodedata.normalize("NFKC", character)
+        if category in ("Cn", "Co", "Cs") or is_han(codepoint) or composed != character:
+            continue
+        plain = romanize_character(character, keep_marks=keep_marks)
+        if plain != character:
+            rules[character] = plain
+    return rules
+
+
+def compile_charsmap(rules: Mapping[str, str]) -> bytes:
+    """Compile replacement rules to sentencepiece's binary form (a double-array trie).
+
+    Raises:
+        ValueError: If a rule replaces nothing, or holds the NUL that ends entries in the trie.
+    """
+    lines: list[str] = []
+    for source, target in rules.items():
+        if not source or "\0" in source + target:
+            raise ValueError(f"got rule {source!r} -> {target!r}: expected a source and no NUL")
+        left = " ".join(f"{ord(c):X}" for c in source)
+        lines.append(left + "\t" + " ".join(f"{ord(c):X}" for c in target))
+    model = io.BytesIO()
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder, "rules.tsv")
+        table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(["a b c d e f"]),
+            model_writer=model,
+            model_type="char",
+            vocab_size=9,
+            hard_vocab_limit=False,
+            normalization_rule_tsv=str(table),
+            minloglevel=2,
+        )
+    from sentencepiece import sentencepiece_model_pb2
+
+    proto = sentencepiece_model_pb2.ModelProto()
+    proto.ParseFromString(model.getvalue())
+    return proto.normalizer_spec.precompiled_charsmap
+
+
+def build_normalizer(*, romanize: bool, keep_marks: bool = False) -> normalizers.Normalizer:
+    """Build the normaliser: NFKC, then the romanising table or plain lower-casing."""
+    if not romanize:
+        return normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    charsmap = compile_charsmap(romanization_rules(keep_marks=keep_marks))
+    return normalizers.Sequence([normalizers.NFKC(), normalizers.Precompiled(charsmap)])
+
+
+def build_pre_tokenizer() -> pre_tokenizers.PreTokenizer:
+    """Split at white space, punctuation, runs of digits and of Chinese characters.
+
+    Every piece starts with the mark of a word, so that a word after a bracket or a quotation
+    mark is the same token as the word after a space.
+    """
+    return pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.WhitespaceSplit(),
+            pre_tokenizers.Punctuation("isolated"),
+            pre_tokenizers.Digits(individual_digits=False),
+            pre_tokenizers.Split(Regex(r"\p{Han}+"), "isolated"),
+            pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="always"),
+        ]
+    )
+
+
+def build_tokenizer(
+    texts: Iterable[str],
+    vocab_size: int,
+    *,
+    romanize: bool,
+    keep_marks: bool = False,
+    limit_alphabet: int = 5000,
+    max_token_length: int = 16,
+) -> Tokenizer:
+    """Train a BPE tokenizer.
+
+    Args:
+        texts: Training texts, already balanced over languages (see `balanced_sample`).
+        vocab_size: Number of tokens, `PAD_TOKEN` (id 0) and `UNK_TOKEN` (id 1) included.
+        romanize: Map every script but Chinese to plain lower-case Latin letters.
+        keep_marks: With `romanize`, keep the diacritics of Latin letters.
+        limit_alphabet: Number of single characters kept; rarer ones become `UNK_TOKEN`.
+        max_token_length: Longest token, in characters.
+
+    Returns:
+        A tokenizer with no special tokens added to texts, no truncation and no padding.
+    """
+    tokenizer = Tokenizer(models.BPE(unk_token=UNK_TOKEN, fuse_unk=True))
+    tokenizer.normalizer = build_normalizer(romanize=romanize, keep_marks=keep_marks)
+    tokenizer.pre_tokenizer = build_pre_tokenizer()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=2,
+        special_tokens=[PAD_TOKEN, UNK_TOKEN],
+        limit_alphabet=limit_alphabet,
+        max_token_length=max_token_length,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer=trainer)
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def sample_texts(
+    bitext: Bitext, characters: int, *, exponent: float = 0.5, seed: int = 0
+) -> list[str]:
+    """Draw texts so that a language's share grows with its size to a power below one.
+
+    Args:
+        bitext: What to draw from.
+        characters: Wanted size of the sample.
+        exponent: 0 gives every language one share, 1 gives shares by size.
+        seed: Seed of the draw.
+
+    Returns:
+        Texts in a random order; those of small languages repeat up to ten times.
+    """
+    rng = np.random.default_rng(seed)
+    lengths = pc.utf8_length(bitext.texts).to_numpy().astype(np.int64)  # (texts,)
+    pools = {lang: pool for lang, pool in texts_by_language(bitext).items() if len(pool)}
+    powers = {lang: float(lengths[pool].sum()) ** exponent for lang, pool in pools.items()}
+    chosen = []
+    for lang, pool in sorted(pools.items()):
+        wanted = characters * powers[lang] / sum(powers.values())
+        repeats = min(MAX_REPEATS, math.ceil(wanted / lengths[pool].sum()))
+        drawn = np.concatenate([rng.permutation(pool) for _ in range(repeats)])
+        before = np.cumsum(lengths[drawn]) - lengths[drawn]
+        chosen.append(drawn[before < wanted])
+    order = rng.permutation(np.concatenate(chosen))
+    return bitext.texts.take(pa.array(order)).to_pylist()
