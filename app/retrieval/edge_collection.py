@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,10 +63,10 @@ class EdgeCollection:
 
     def upsert(self, documents: Sequence[Document], vectors: NDArray[np.float32]) -> int:
         """Write documents with their unit vectors; each ``BATCH`` of them whole or not at all."""
-        rows = {
-            point_id(document.doc_id): (vector, to_payload(document, vector))
-            for document, vector in zip(documents, vectors, strict=True)
-        }
+        rows: dict[str, tuple[NDArray[np.float32], dict[str, Any]]] = {}
+        for document, vector in zip(documents, vectors, strict=True):
+            payload = to_payload(document, vector)  # Validates the doc_id, so it goes first
+            rows[point_id(document.doc_id)] = (vector, payload)
         names = list(rows)
         with self._writing:
             shard = self._require_open()
