@@ -7,6 +7,7 @@ or failed, 2 wrong usage or a service that cannot start.
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"tyntegra: {' '.join(error.message.split())}", file=sys.stderr)
         return UNUSABLE if run is _serve else FAILED
     except KeyboardInterrupt:
-        return 130
+        return 0 if run is _serve else 130
     except BrokenPipeError:
         # The reader has enough, as `| head` does; nothing more can be written, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -38,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    # Until the server has its own handler: told to end before it began, it has nothing to do.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     from app.server import serve
 
     given = {f"{PREFIX}{name.upper()}": getattr(options, name) for name in SERVE_OPTIONS}

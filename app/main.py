@@ -16,7 +16,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.middleware import Middleware
 
 from app import __version__, telemetry
-from app.api import collections, docs, documents, embed, health, problems, search
+from app.api import collections, docs, documents, embed, health, probe, problems, search
 from app.api.envelope import Envelope
 from app.api.limits import BodyLimit
 from app.api.security import HostCheck, KeyCheck, load_keys
@@ -91,7 +91,7 @@ def create_app(
         ],
     )
     app.state.service = service
-    for resource in (embed, search, collections, documents, health, docs):
+    for resource in (embed, search, collections, documents, probe, health, docs):
         app.include_router(resource.router)
     problems.install(app)
     app.openapi = lambda: _openapi(app)

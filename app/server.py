@@ -89,7 +89,7 @@ def serve(settings: Settings) -> None:
     )
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    log(logging.INFO, "listening", url=f"http://{shown}:{port}", docs=f"http://{shown}:{port}/docs")
+    service.url = f"http://{shown}:{port}"
     with contextlib.closing(listener):
         Server(config, service, settings.drain_s).run(sockets=[listener])
     log(logging.INFO, "ended")

@@ -138,6 +138,7 @@ def configure_logging(level: str) -> None:
         logger.handlers[:] = [target]
         logger.setLevel(least.upper())
         logger.propagate = False
+    logging.getLogger("uvicorn.error").setLevel(logging.NOTSET)
 
 
 def max_level(*levels: str) -> str:

@@ -84,7 +84,9 @@ class Envelope:
         route = _route(scope)
         self.metrics.requests.labels(_method(scope), route, str(status or 499)).inc()
         self.metrics.seconds.labels(route).observe(seconds)
-        level = logging.WARNING if status >= 500 else logging.DEBUG
+        # A probe of readiness that is told "not yet" is no failure.
+        failed = status >= 500 and route != "/health/ready"
+        level = logging.WARNING if failed else logging.DEBUG
         log(
             level,
             "request",

@@ -81,6 +81,16 @@ class Encoder(Protocol):
         """Documents to unit rows, blocking."""
         ...
 
+    def encode(
+        self,
+        texts: Sequence[str],
+        input_type: Literal["query", "document"],
+        *,
+        priority: int = 1,
+    ) -> Vectors:
+        """Texts to vectors, blocking."""
+        ...
+
     async def encode_async(
         self,
         texts: Sequence[str],
@@ -118,6 +128,7 @@ class Service:
         self.openers = openers
         self.metrics = Metrics()
         self.phase: Phase = "starting"
+        self.url: str | None = None
         self.stopping = threading.Event()
         self.stores = Gate("store", settings.store_threads, settings.store_waiting)
         self.probes = Gate("probe", settings.probe_threads, settings.probe_waiting)
@@ -148,7 +159,8 @@ class Service:
             self.metrics.ready.set(1)
             labels = (encoder.model_id, encoder.provider, encoder.precision)
             self.metrics.encoder.labels(*labels).set(1)
-            log(logging.INFO, "ready", model=labels[0], provider=labels[1], precision=labels[2])
+            named = dict(zip(("model", "provider", "precision"), labels, strict=True))
+            log(logging.INFO, "ready", url=self.url, **named)
 
     def _open(self) -> None:
         self._store = self.openers.store(self.settings)
@@ -250,4 +262,6 @@ def end_process(reason: str) -> None:
 
 
 def _leave() -> NoReturn:
+    # What uvicorn would add is the traceback of its own end; the reason has been said.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     raise SystemExit(START_UP_FAILED)

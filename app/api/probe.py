@@ -1,0 +1,190 @@
+"""POST /probe/adversarial: how queries break, found in a thread behind all other requests."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, Request
+from numpy.typing import NDArray
+from pydantic import Field
+from starlette.responses import Response
+
+from app.api.bodies import StrictRoute
+from app.api.dependencies import OpenService
+from app.api.limits import answer_in_time, clean_texts
+from app.api.problems import responses
+from app.api.state import Service
+from app.api.wire import JSON, CollectionName, DocId, Lang, Reply, Wire
+from app.errors import InvalidInputError
+from app.retrieval.store import MAX_TOP_K
+from app.robustness.probe import Budget, ProbeQuery, ProbeReport, ProbeRequest, run_probe
+from app.robustness.report import Cell, ProbeResult, Quality, Rate, Spent
+from app.robustness.request import MAX_ATTACK_QUERIES, MAX_EDITS, MAX_SECONDS
+from app.settings import MAX_ITEMS
+from app.text.perturbations.registry import FAMILIES
+
+PROBE = 2
+"""Priority of probes: behind searches and documents; see ``app.encoder.batcher``."""
+SLACK_S = 10.0
+"""What a probe may take beyond its own budget, for the checks at its end."""
+
+router = APIRouter(route_class=StrictRoute, tags=["probe"])
+
+
+class QueryWire(Wire):
+    """A query to attack."""
+
+    query_id: str = Field(min_length=1, max_length=128, description="its name in the answer")
+    text: str
+    lang: Lang | None = Field(None, description="its language, for the summary by language")
+    relevant: list[DocId] = Field(
+        [], max_length=256, description="documents that answer it; none: its own top hit"
+    )
+
+
+class BudgetWire(Wire):
+    """How hard to try."""
+
+    edits: int = Field(2, ge=1, le=MAX_EDITS, description="edits of a query, at most")
+    queries: int = Field(
+        64, ge=1, le=MAX_ATTACK_QUERIES, description="texts tried for each query and attack"
+    )
+    seconds: float | int = Field(
+        20.0,
+        gt=0,
+        le=MAX_SECONDS,
+        description="for all of it, at most TYNTEGRA_PROBE_TIMEOUT_S (120)",
+    )
+
+
+class ProbeWire(Wire):
+    """A probe of one collection."""
+
+    collection: CollectionName = Field(description="where to search", examples=["demo"])
+    queries: list[QueryWire] = Field(
+        min_length=1,
+        max_length=MAX_ITEMS,
+        description="at most TYNTEGRA_MAX_QUERIES (64) of them",
+        examples=[[{"query_id": "q1", "text": "Maji ya kunywa", "lang": "swh_Latn"}]],
+    )
+    attacks: list[str] | None = Field(
+        None,
+        min_length=1,
+        max_length=64,
+        description="null: all there are",
+        examples=[["typo"]],
+        json_schema_extra={
+            "anyOf": [
+                {"type": "array", "items": {"enum": list(FAMILIES)}, "minItems": 1},
+                {"type": "null"},
+            ]
+        },
+    )
+    budget: BudgetWire = Field(BudgetWire())  # pyright: ignore[reportCallIssue]
+    top_k: int = Field(10, ge=1, le=MAX_TOP_K, description="an attack succeeds beyond so many hits")
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="same seed, same adversarial texts")
+
+
+class SummaryReply(Reply):
+    """The probe in numbers: all queries, each by the worst of its attacks; then by cell."""
+
+    clean: Quality
+    attacked: Quality
+    attack_success_rate: Rate
+    overall: Cell
+    by_attack: dict[str, Cell]
+    by_lang: dict[str, Cell]
+
+
+class ProbeReply(Reply):
+    """What broke, and what the numbers do not show."""
+
+    model: str
+    seed: int
+    top_k: int
+    search_depth: int = Field(description="ranks beyond are not told apart")
+    status: Literal["complete", "partial"]
+    reason: str | None = Field(description="why it is partial")
+    elapsed_s: float
+    spent: Spent
+    summary: SummaryReply
+    limits: list[str] = Field(description="what the numbers do not show")
+    results: list[ProbeResult]
+
+
+@router.post(
+    "/probe/adversarial",
+    summary="Probe a collection with attacked queries",
+    response_model=ProbeReply,
+    responses=responses(
+        "not-found",
+        "conflict",
+        "too-large",
+        "unsupported-media-type",
+        "invalid-input",
+        "overloaded",
+        "not-ready",
+    ),
+)
+async def probe(request: Request, body: ProbeWire, service: OpenService) -> Response:
+    """Search for small edits of queries that push their documents out of the first hits.
+
+    Sending an `adversarial_text` to `/search` shows the rank reported. Nothing is stored.
+    """
+    settings = service.settings
+    texts = [query.text for query in body.queries]
+    await clean_texts(texts, "queries", settings.max_queries, settings)
+    longest = settings.probe_timeout_s
+    if body.budget.seconds > longest:
+        raise InvalidInputError(
+            f"budget.seconds is {body.budget.seconds:g}; expected at most {longest:g}: ask for "
+            "less, or raise TYNTEGRA_PROBE_TIMEOUT_S."
+        )
+    gone = threading.Event()
+
+    def run() -> ProbeReport:
+        service.matching(service.store, body.collection)
+        return run_probe(
+            _as_request(body),
+            lambda texts: _encode(service, texts),
+            service.store,
+            cancelled=lambda: gone.is_set() or service.stopping.is_set(),
+        )
+
+    try:
+        # It may have to wait for another probe's budget before its own begins.
+        most = longest + body.budget.seconds + SLACK_S
+        report = await answer_in_time(request, service.probes.run(run), most)
+    finally:
+        gone.set()
+    service.metrics.probe_queries.inc(report.spent.queries)
+    return JSON(describe_report(report))
+
+
+def describe_report(report: ProbeReport) -> Mapping[str, Any]:
+    """Write a report as it goes on the wire."""
+    summary = report.summary
+    fields = {name: getattr(report, name) for name in ProbeReply.model_fields}
+    return fields | {
+        "summary": {name: getattr(summary, name) for name in SummaryReply.model_fields}
+    }
+
+
+def _as_request(body: ProbeWire) -> ProbeRequest:
+    budget = body.budget
+    return ProbeRequest(
+        collection=body.collection,
+        queries=tuple(
+            ProbeQuery(query.query_id, query.text, query.lang, tuple(query.relevant))
+            for query in body.queries
+        ),
+        attacks=None if body.attacks is None else tuple(body.attacks),
+        budget=Budget(budget.edits, budget.queries, float(budget.seconds)),
+        top_k=body.top_k,
+        seed=body.seed,
+    )
+
+
+def _encode(service: Service, texts: Sequence[str]) -> NDArray[np.float32]:
+    return service.encoder.encode(texts, "query", priority=PROBE).vectors
