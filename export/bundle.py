@@ -8,9 +8,10 @@ import datetime
 import os
 import platform
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -150,8 +151,12 @@ def describe(folder: Path, contents: Contents) -> Manifest:
 
 
 def versions() -> dict[str, str]:
-    """List the versions that the figures were made with, of those packages that are installed."""
+    """List what the figures were made with: our commit, Python, and the packages installed."""
     found = {"python": platform.python_version()}
+    with suppress(OSError, subprocess.CalledProcessError):
+        command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        found["commit"] = done.stdout.strip()
     for package in _PACKAGES:
         try:
             found[package] = version(package)

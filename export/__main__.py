@@ -1,0 +1,78 @@
+"""Export a checkpoint as a verified artifact.
+
+    python -m export CHECKPOINT OUT [--name NAME] [--precisions fp32,int8] [--licence LICENCE]
+
+Ends with 0 and one line for each precision, or with one line on stderr and nothing written: 1 if
+the artifact could not be made or did not pass, 2 if the command line is wrong.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import cast, get_args
+
+from app.artifact import Precision
+from app.errors import ServiceError
+from export.release import Order, export_checkpoint, name_from
+from training.checkpoint import CheckpointError
+from training.corpus import CorpusError
+
+DESCRIPTION = "Export a checkpoint as a verified artifact."
+SUPPORTED: tuple[Precision, ...] = ("fp32", "int8")
+
+
+def parse_precisions(text: str) -> tuple[Precision, ...]:
+    """Read a comma-separated list of precisions."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in names:
+        if name not in SUPPORTED:
+            known = "known but not supported yet" if name in get_args(Precision) else "unknown"
+            raise argparse.ArgumentTypeError(
+                f"got {name!r}, which is {known}; expected some of {','.join(SUPPORTED)}"
+            )
+    return cast(tuple[Precision, ...], names)
+
+
+def parse_arguments(arguments: list[str]) -> Order:
+    """Read the command line; exits with 2 if it is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m export", description=DESCRIPTION)
+    parser.add_argument("checkpoint", type=Path, help="folder that training wrote")
+    parser.add_argument("out", type=Path, help="folder to make; must not exist")
+    parser.add_argument("--name", help="of the encoder; default: the checkpoint folder's")
+    parser.add_argument(
+        "--precisions",
+        type=parse_precisions,
+        default=SUPPORTED,
+        help="graphs to ship, default fp32,int8",
+    )
+    parser.add_argument("--licence", default="", help="of the weights; default: as their sources")
+    parser.add_argument("--texts", type=Path, help="verify with this file, one text a line")
+    parser.add_argument("--max-bytes", type=int, default=0, help="refuse a bigger artifact")
+    parser.add_argument("--replace", action="store_true", help="replace what stands at OUT")
+    found = vars(parser.parse_args(arguments))
+    found["name"] = found["name"] or name_from(found["checkpoint"])
+    return Order(**found)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns the exit code."""
+    order = parse_arguments(arguments)
+    try:
+        manifest = export_checkpoint(order)
+    except (ServiceError, CheckpointError, CorpusError, OSError) as error:
+        line = " ".join(str(error).split())
+        print(f"export: {line}", file=sys.stderr)
+        return 1
+    sizes = {file.path: file.bytes for file in manifest.files}
+    print(f"{manifest.model_id} at {order.out}")
+    for precision, graph in manifest.precisions.items():
+        figures = manifest.verification["figures"][precision]
+        print(
+            f"{precision}: {sizes[graph.graph]} bytes, cosine to torch misses 1 by at most "
+            f"{figures['texts_to_torch']['worst']:.1e}"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
