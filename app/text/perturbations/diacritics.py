@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from app.text.perturbations.edits import Draw, Edit
 from app.text.perturbations.passage import Cluster, Passage
+from app.text.script import COMMON, INHERITED, script_of_character
 
 _LOST = frozenset({7, 8, 107, 122, 202, 214, 216, *range(10, 37), *range(218, 241)})
 # Marks that a script's writers put on letters. Where the result must be one composed letter, so
@@ -35,13 +36,33 @@ _WITH_NUKTA = frozenset("कखगजडढफডঢযਸਖਗਜਫਲ")
 _NO_TONE = "\u0e30\u0e32\u0e33\u0e40\u0e41\u0e42\u0e43\u0e44\u0e2f\u0e46"
 _NO_TONE += "\u0eb0\u0eb2\u0eb3\u0ec0\u0ec1\u0ec2\u0ec3\u0ec4\u0eaf\u0ec6"
 
-SCRIPTS = (*_COMPOSED, *_ADDED, *_NUKTAS, "Ethi", "Adlm")
+
+# Where Unicode encodes marks, but for musical and other symbols.
+_BLOCKS = (
+    range(0x300, 0x2000),
+    range(0xA600, 0xAC00),
+    range(0x10A00, 0x12000),
+    range(0x1E900, 0x1E960),
+)
+
+
+def _scripts() -> tuple[str, ...]:
+    """The scripts that marks are put on, or that have marks of their own to lose."""
+    lost = (chr(code) for block in _BLOCKS for code in block)
+    owners = (script_of_character(c) for c in lost if unicodedata.combining(c) in _LOST)
+    known = dict.fromkeys((*_COMPOSED, *_ADDED, *_NUKTAS, *owners))
+    return tuple(script for script in known if script not in (COMMON, INHERITED))
+
+
+SCRIPTS = _scripts()
 
 
 def propose(passage: Passage, draw: Draw) -> Iterator[Edit]:
     """Propose the loss of each mark, and one more mark for each letter that can bear it."""
     numbers = draw.numbers("marks", len(passage.letters)).tolist()
     for cluster, number in zip(passage.letters, numbers, strict=True):
+        if cluster.script not in SCRIPTS:
+            continue
         decomposed = unicodedata.normalize("NFD", cluster.text)
         for place, mark in enumerate(decomposed):
             if unicodedata.combining(mark) in _LOST:
