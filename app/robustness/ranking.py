@@ -18,7 +18,7 @@ from app.robustness.goal import SEARCH_DEPTH, Demotion, Standing
 _FIRST_DEPTH = 16
 _DEEPER = 4
 _SLICE_S = 0.025
-_FIRST_BATCH, _LEAST_BATCH, _MOST_BATCH = 16, 1, 512
+_FIRST_BATCH, _LEAST_BATCH, _MOST_BATCH = 8, 1, 512
 
 
 @dataclass(frozen=True, slots=True)

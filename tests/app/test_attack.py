@@ -1,0 +1,137 @@
+import hashlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from app.robustness.attack import Attack
+from app.robustness.goal import Demotion, Standing
+from app.text.normalize import normalize
+from app.text.perturbations.edits import apply_edits
+from app.text.perturbations.passage import Passage
+from app.text.perturbations.registry import FAMILIES, proposals
+
+TEXTS = (
+    "how to make well water safe",
+    "नदी के पानी को पीने योग्य कैसे",
+    "  two  spaces e\u0301 ",
+    "水",
+    "ab",
+    "የወንዝ ውሃን ማጽዳት",
+)
+CASES = st.tuples(st.sampled_from(TEXTS), st.sampled_from(list(FAMILIES)), st.integers(0, 99))
+
+
+def score(text, salt=0):
+    """A rugged landscape: any change can do anything."""
+    digest = hashlib.blake2b(f"{salt}{text}".encode(), digest_size=4).digest()
+    return Standing(1 + digest[0] // 16, int.from_bytes(digest[1:], "big") / 2**24, 1, 16)
+
+
+def run(text, family, edits, queries, salt=0, part=None):
+    """Drive one attack to its end; returns it with the normalized texts it tried."""
+    goal = Demotion(frozenset("a"), 3)
+    pool = proposals(FAMILIES[family], Passage.of(text), 0)
+    attack = Attack(text, goal, score(normalize(text), salt), pool, edits, queries)
+    tried = []
+    while candidates := attack.plan():
+        reached = candidates if part is None else candidates[:part]
+        tried += [c.text for c in reached]
+        attack.learn([(c, score(c.text, salt)) for c in reached])
+        attack.learn([(c, None) for c in candidates[len(reached) :]])
+        if part is not None:
+            break
+    return attack, tried
+
+
+@settings(max_examples=200)
+@given(CASES, st.integers(1, 5), st.integers(1, 200))
+def test_attack_any_budget_is_kept(case, edits, queries):
+    text, family, salt = case
+    attack, tried = run(text, family, edits, queries, salt)
+    assert attack.queries == len(tried) <= queries
+    assert attack.finished
+    assert attack.complete
+    for level in attack._levels.values():
+        for entry in level:
+            assert 1 <= len(entry.candidate.edits) <= edits
+            replayed = apply_edits(text, entry.candidate.edits)
+            assert normalize(replayed) == entry.candidate.text != normalize(text)
+
+
+@settings(max_examples=200)
+@given(CASES, st.integers(1, 4), st.integers(0, 3), st.integers(1, 120), st.integers(0, 120))
+def test_attack_larger_budget_tries_all_of_the_smaller_and_is_never_weaker(
+    case, edits, more_edits, queries, more_queries
+):
+    text, family, salt = case
+    small, few = run(text, family, edits, queries, salt)
+    large, many = run(text, family, edits + more_edits, queries + more_queries, salt)
+    assert set(few) <= set(many)
+    clean = score(normalize(text), salt).badness
+    worst = [a.worst.standing.badness if a.worst else clean for a in (small, large)]
+    assert worst[0] <= worst[1]
+
+
+@given(CASES)
+def test_attack_worst_is_the_worst_tried_and_worse_than_clean(case):
+    text, family, salt = case
+    attack, tried = run(text, family, 2, 64, salt)
+    clean = score(normalize(text), salt).badness
+    worst = max((score(t, salt).badness for t in tried), default=clean)
+    if worst > clean:
+        assert attack.worst
+        assert attack.worst.standing.badness == worst
+    else:
+        assert attack.worst is None
+
+
+def test_attack_two_edits_beat_one_where_only_both_together_matter():
+    text = "how to make well water safe"
+
+    def climb(edits):
+        goal = Demotion(frozenset("a"), 3)
+        clean = Standing(1, 1.0, 1, 16)
+        pool = proposals(FAMILIES["typo"], Passage.of(text), 0)
+        attack = Attack(text, goal, clean, pool, edits, 64)
+        while candidates := attack.plan():
+            found = []
+            for candidate in candidates:
+                lost = sum(word not in candidate.text.split() for word in ("well", "water"))
+                found.append((candidate, Standing(1 + 5 * (lost == 2), 1.0 - lost, 1, 16)))
+            attack.learn(found)
+        assert attack.worst
+        return attack.worst.standing.rank
+
+    assert climb(1) == 1
+    assert climb(2) == 6
+
+
+def test_attack_default_budget_spends_most_of_its_queries():
+    attack, _ = run("how to make well water safe to drink", "typo", 2, 64)
+    assert attack.queries >= 48
+
+
+def test_attack_normalized_query_keeps_all_texts_normalized():
+    for text in TEXTS:
+        if normalize(text) != text:
+            continue
+        for family in FAMILIES:
+            attack, _ = run(text, family, 3, 100)
+            for level in attack._levels.values():
+                for entry in level:
+                    assert apply_edits(text, entry.candidate.edits) == entry.candidate.text
+
+
+def test_attack_empty_pool_is_finished_at_once():
+    attack = Attack("नदी", Demotion(frozenset("a"), 3), score("x"), [], 2, 64)
+    assert attack.plan() == []
+    assert attack.complete
+    assert attack.queries == 0
+
+
+@pytest.mark.parametrize("part", [0, 1, 5])
+def test_attack_cut_short_is_incomplete_and_counts_what_was_reached(part):
+    attack, tried = run("how to make well water safe", "typo", 2, 64, part=part)
+    assert attack.queries == len(tried) == part
+    assert not attack.complete

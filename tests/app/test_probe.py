@@ -1,0 +1,428 @@
+import dataclasses
+import json
+import time
+import zlib
+
+import numpy as np
+import pytest
+
+from app.errors import InferenceError, InvalidInputError, NotFoundError
+from app.retrieval.edge import EdgeStore
+from app.retrieval.metrics import wilson_interval
+from app.retrieval.store import Collection, Document, Hit
+from app.robustness.probe import (
+    Budget,
+    ProbeQuery,
+    ProbeRequest,
+    list_attacks,
+    run_probe,
+)
+from app.robustness.ranking import SEARCH_DEPTH
+from app.text.normalize import normalize
+from app.text.perturbations.edits import apply_edits
+from app.text.perturbations.registry import FAMILIES
+
+DIM = 64
+SUBJECTS = {
+    "eng_Latn": "boil river water|wash your hands|plant maize|sell fish at market|ride the bus",
+    "swh_Latn": "chemsha maji ya mto|osha mikono yako|panda mahindi|uza samaki sokoni|panda basi",
+    "yor_Latn": "se omi odò|fọ ọwọ́ rẹ|gbin àgbàdo|ta ẹja ní ọjà|wọ ọkọ̀ akérò",
+    "rus_Cyrl": "кипятить воду из реки|мыть руки с мылом|сажать кукурузу|продавать рыбу|ехать",
+    "hin_Deva": "नदी का पानी उबालें|अपने हाथ धोएँ|मक्का बोएँ|बाज़ार में मछली बेचें|बस में चढ़ें",
+    "tam_Taml": "ஆற்று நீரை கொதிக்க வை|கைகளைக் கழுவு|சோளம் நடு|மீன் விற்கவும்|பேருந்தில் ஏறு",
+    "amh_Ethi": "የወንዝ ውሃ አፍላ|እጅህን ታጠብ|በቆሎ ዝራ|ዓሣ ሽጥ|አውቶቡስ ተሳፈር",
+    "arb_Arab": "اغل ماء النهر|اغسل يديك|ازرع الذرة|بع السمك في السوق|اركب الحافلة",
+    "tha_Thai": "ต้มน้ำจากแม่น้ำ|ล้างมือของคุณ|ปลูกข้าวโพด|ขายปลาในตลาด|ขึ้นรถเมล์",
+    "zho_Hans": "把河水烧开|用肥皂洗手|种植玉米|在市场上卖鱼|乘坐公共汽车",
+    "kor_Hang": "강물을 끓이세요|손을 씻으세요|옥수수를 심으세요|시장에서 생선을 파세요|버스 타기",
+    "zgh_Tfng": "ⴰⵎⴰⵏ ⵏ ⵡⴰⵙⵉⴼ|ⵙⵙⵉⵔⴷ ⵉⴼⴰⵙⵙⵏ|ⵥⵥⵓ ⴰⵙⵏⴳⴰⵔ|ⵣⵣⵏⵣ ⵉⵙⵍⵎⴰⵏ|ⴰⵎⵓⴷⴷⵓ ⴳ ⵓⵟⵓⴱⵉⵙ",
+}
+DOCUMENTS = [
+    Document(f"{lang[:3]}-{number}", text, lang)
+    for lang, texts in SUBJECTS.items()
+    for number, text in enumerate(texts.split("|"))
+]
+QUERIES = tuple(
+    ProbeQuery(f"q-{lang}", texts.split("|")[0], lang) for lang, texts in SUBJECTS.items()
+)
+
+
+def fake_encode(texts):
+    """Hashed character n-grams as unit rows: texts that share n-grams are near."""
+    rows = np.zeros((len(texts), DIM), dtype=np.float32)
+    for row, text in zip(rows, texts, strict=True):
+        assert text == normalize(text), "what is encoded is normalized"
+        padded = f" {text} "
+        for n in (1, 2, 3):
+            for start in range(len(padded) - n + 1):
+                code = zlib.crc32(padded[start : start + n].encode())
+                row[code % DIM] += 1 if code & 0x10000 else -1
+        row[0] += 0.01  # so that no row is zero
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+class DictStore:
+    """One collection, searched exactly."""
+
+    def __init__(self, documents, encode=fake_encode):
+        self.documents = sorted(documents, key=lambda document: document.doc_id)
+        self.vectors = encode([document.text for document in self.documents])
+        self.depths = []
+
+    def describe(self, name):
+        if name != "demo":
+            raise NotFoundError(f"There is no collection {name}.")
+        return Collection(name, DIM, "fake@1", len(self.documents))
+
+    def get(self, name, doc_ids):
+        by_id = {document.doc_id: document for document in self.documents}
+        return [by_id[doc_id] for doc_id in doc_ids if doc_id in by_id]
+
+    def search(self, name, vectors, top_k, where=None):
+        self.depths.append(top_k)
+        results = []
+        for vector in vectors:
+            scores = (self.vectors @ vector).round(6)
+            order = np.argsort(-scores, kind="stable")[:top_k]
+            results.append(
+                [Hit(r, float(scores[i]), self.documents[i]) for r, i in enumerate(order, 1)]
+            )
+        return results
+
+
+@pytest.fixture(scope="module")
+def store():
+    return DictStore(DOCUMENTS)
+
+
+def probe(store, queries=QUERIES, encode=fake_encode, cancelled=lambda: False, **chosen):
+    budget = Budget(
+        edits=chosen.pop("edits", 2),
+        queries=chosen.pop("tries", 48),
+        seconds=chosen.pop("seconds", 60.0),
+    )
+    request = ProbeRequest("demo", tuple(queries), budget=budget, **{"top_k": 3} | chosen)
+    return run_probe(request, encode, store, cancelled=cancelled)
+
+
+@pytest.fixture(scope="module")
+def report(store):
+    return probe(store)
+
+
+def rank_by_search(store, text, relevant, encode=fake_encode):
+    """What a user sees who sends the text to be searched."""
+    (hits,) = store.search("demo", encode([normalize(text)]), SEARCH_DEPTH)
+    return next((hit.rank for hit in hits if hit.document.doc_id in relevant), None)
+
+
+def assert_results_hold(report, store, queries):
+    texts = {query.query_id: query.text for query in queries}
+    for result in report.results:
+        original = texts[result.query_id]
+        assert apply_edits(original, result.edits) == result.adversarial_text
+        rank = rank_by_search(store, result.adversarial_text, result.relevant)
+        assert rank == result.worst_rank
+        assert rank_by_search(store, original, result.relevant) == result.clean_rank
+        assert result.beyond_depth == (rank is None and result.outcome != "not_reached")
+        if result.outcome in ("success", "held"):
+            assert result.queries > 0
+            assert result.success == (rank is None or rank > report.top_k)
+            assert rank is None or rank >= result.clean_rank
+        else:
+            assert result.queries == 0
+            assert result.edits == ()
+            assert result.reason
+
+
+def test_run_probe_reported_ranks_are_those_of_a_search(report, store):
+    assert_results_hold(report, store, QUERIES)
+    assert any(result.success for result in report.results)
+    assert report.status == "complete"
+    assert report.reason is None
+
+
+def test_run_probe_on_the_embedded_engine_reports_the_ranks_of_a_search(tmp_path):
+    engine = EdgeStore.open(tmp_path, reserve_bytes=0)
+    try:
+        engine.create("demo", DIM, "fake@1")
+        engine.upsert("demo", DOCUMENTS, fake_encode([d.text for d in DOCUMENTS]))
+        found = probe(engine, QUERIES[:4])
+        assert_results_hold(found, engine, QUERIES[:4])
+        assert found.model == "fake@1"
+    finally:
+        engine.close()
+
+
+def test_run_probe_results_are_one_for_each_query_and_attack_in_order(report):
+    expected = [(q.query_id, name) for q in QUERIES for name in FAMILIES]
+    assert [(r.query_id, r.attack) for r in report.results] == expected
+
+
+def test_run_probe_budget_holds(report):
+    for result in report.results:
+        assert result.queries <= 48
+        assert len(result.edits) <= 2
+        assert result.complete
+    assert report.spent.tried == sum(result.queries for result in report.results)
+
+
+def test_run_probe_spent_counts_the_texts_encoded(store):
+    encoded = []
+
+    def encode(texts):
+        encoded.append(len(texts))
+        return fake_encode(texts)
+
+    found = probe(store, encode=encode)
+    assert found.spent.queries == sum(encoded)
+    assert found.spent.model_calls == len(encoded)
+
+
+def results_of(report):
+    return sorted(report.results, key=lambda result: (result.query_id, result.attack))
+
+
+def test_run_probe_is_the_same_for_any_order_and_company(report, store):
+    shuffled = probe(store, reversed(QUERIES))
+    assert results_of(shuffled) == results_of(report)
+    alone = [result for query in QUERIES for result in probe(store, [query]).results]
+    assert alone == list(report.results)
+
+
+@pytest.mark.parametrize("batch", [1, 256])
+def test_run_probe_is_the_same_for_any_batch_size(report, store, batch, monkeypatch):
+    monkeypatch.setattr("app.robustness.ranking._FIRST_BATCH", batch)
+    monkeypatch.setattr("app.robustness.ranking._MOST_BATCH", batch)
+    monkeypatch.setattr("app.robustness.ranking._LEAST_BATCH", batch)
+    found = probe(store)
+    assert found.results == report.results
+    assert found.summary == report.summary
+
+
+def test_run_probe_query_ids_do_not_choose_the_perturbations(report, store):
+    renamed = [dataclasses.replace(query, query_id=f"x{i}") for i, query in enumerate(QUERIES)]
+    found = probe(store, renamed)
+    assert [r.adversarial_text for r in found.results] == [
+        r.adversarial_text for r in report.results
+    ]
+
+
+def test_run_probe_other_seed_tries_other_texts(report, store):
+    other = probe(store, seed=1)
+    assert [r.adversarial_text for r in other.results] != [
+        r.adversarial_text for r in report.results
+    ]
+
+
+def test_run_probe_larger_budgets_are_never_weaker(store):
+    def worst(edits, tries):
+        found = probe(store, edits=edits, tries=tries)
+        return [(r.success, r.worst_rank or SEARCH_DEPTH + 1) for r in found.results]
+
+    grid = {(e, q): worst(e, q) for e in (1, 2, 3) for q in (4, 16, 40, 90)}
+    for (edits, tries), small in grid.items():
+        for (more_edits, more_tries), large in grid.items():
+            if more_edits >= edits and more_tries >= tries:
+                assert all(a <= b for a, b in zip(small, large, strict=True))
+    assert grid[1, 4] != grid[3, 90]
+
+
+def test_run_probe_without_relevant_takes_the_clean_top_hit(report, store):
+    for result, query in zip(report.results[:: len(FAMILIES)], QUERIES, strict=True):
+        ((hit,),) = store.search("demo", fake_encode([query.text]), 1)
+        assert result.relevant == (hit.document.doc_id,)
+        assert result.clean_rank == 1
+
+
+def test_run_probe_several_relevant_documents_must_all_leave(store):
+    relevant = tuple(d.doc_id for d in DOCUMENTS if d.lang == "eng_Latn")
+    query = ProbeQuery("q", "boil river water", "eng_Latn", relevant)
+    found = probe(store, [query], edits=4)
+    assert_results_hold(found, store, [query])
+    for result in found.results:
+        if result.outcome == "success":
+            (hits,) = store.search("demo", fake_encode([result.adversarial_text]), 3)
+            assert not {hit.document.doc_id for hit in hits} & set(relevant)
+
+
+def test_run_probe_inapplicable_attacks_say_so(report):
+    outcomes = {(r.query_id, r.attack): r for r in report.results}
+    for lang in ("hin_Deva", "tam_Taml", "amh_Ethi", "zgh_Tfng"):
+        result = outcomes[f"q-{lang}", "case"]
+        assert result.outcome == "not_applicable"
+        assert "Latn" in (result.reason or "")
+    assert report.summary.by_attack["case"].not_applicable >= 6
+    assert report.summary.by_attack["typo"].not_applicable == 0
+
+
+def test_run_probe_query_that_fails_anyway_is_not_eligible(store):
+    query = ProbeQuery("q", "boil river water", "eng_Latn", ("zho-3",))
+    found = probe(store, [query], top_k=1)
+    assert {r.outcome for r in found.results} == {"not_eligible"}
+    assert_results_hold(found, store, [query])
+    overall = found.summary.overall
+    assert (overall.not_eligible, overall.attack_success_rate.n, overall.clean.n) == (1, 0, 1)
+
+
+@pytest.fixture(scope="module")
+def deep_store():
+    """More documents than the search depth; the last one scores low for any query."""
+    names = [f"d{i:04}" for i in range(SEARCH_DEPTH + 50)]
+    documents = [Document(name, f"document number {name}") for name in names]
+    deep = DictStore(documents)
+    deep.vectors[-1] = -deep.vectors[:-1].mean(axis=0)
+    deep.vectors[-1] /= np.linalg.norm(deep.vectors[-1])
+    return deep
+
+
+def test_run_probe_rank_beyond_the_depth_is_null_and_not_eligible(deep_store):
+    last = deep_store.documents[-1].doc_id
+    query = ProbeQuery("q", "document number d0007", None, (last,))
+    found = probe(deep_store, [query], attacks=("typo",))
+    (result,) = found.results
+    assert result.outcome == "not_eligible"
+    assert (result.clean_rank, result.worst_rank, result.beyond_depth) == (None, None, True)
+    assert found.summary.clean.mrr == 0.0
+    assert max(deep_store.depths) == SEARCH_DEPTH
+
+
+def test_run_probe_searches_deep_only_where_it_must(store):
+    fresh = DictStore(DOCUMENTS)
+    probe(fresh, attacks=("typo",), top_k=1)
+    assert fresh.depths.count(max(fresh.depths)) < len(fresh.depths) / 2
+
+
+def test_run_probe_unnormalized_query_has_edits_of_the_text_as_sent(store):
+    query = ProbeQuery("q", "  boil\t\triver   wate\u0301r\x07 ", "eng_Latn")
+    found = probe(store, [query])
+    assert_results_hold(found, store, [query])
+    assert any(result.edits for result in found.results)
+
+
+def test_run_probe_summary_is_that_of_the_results(report):
+    for name, cell in report.summary.by_attack.items():
+        rows = [r for r in report.results if r.attack == name]
+        eligible = [r for r in rows if r.outcome in ("success", "held")]
+        wins = sum(r.success for r in eligible)
+        rate = cell.attack_success_rate
+        assert (rate.n, rate.successes) == (len(eligible), wins)
+        assert (rate.low, rate.high) == wilson_interval(wins, len(eligible))
+        assert cell.queries == sum(r.queries for r in rows)
+    assert report.summary.clean.accuracy_at_1 == 1.0
+    assert report.summary.attacked.accuracy_at_1 < 1.0
+
+
+def test_run_probe_report_is_json_clean(report):
+    text = json.dumps(dataclasses.asdict(report), allow_nan=False)
+    assert json.loads(text)["results"][0]["edits"][0].keys() == {"start", "end", "before", "after"}
+
+
+def test_run_probe_out_of_time_reports_what_was_reached(store):
+    def slow(texts):
+        time.sleep(0.002 * len(texts))
+        return fake_encode(texts)
+
+    began = time.monotonic()
+    found = probe(store, encode=slow, seconds=0.6, tries=4000, edits=3)
+    assert time.monotonic() - began < 2.0
+    assert found.status == "partial"
+    assert "seconds" in (found.reason or "")
+    assert len(found.results) == len(QUERIES) * len(FAMILIES)
+    assert any(r.queries and not r.complete for r in found.results)
+    assert found.summary.overall.incomplete > 0
+    assert any("Time ran out" in sentence for sentence in found.limits)
+    assert_results_hold(found, store, QUERIES)
+
+
+def test_run_probe_out_of_time_at_once_reports_every_query_as_not_reached(store):
+    found = probe(store, seconds=1e-9)
+    assert {r.outcome for r in found.results} == {"not_reached"}
+    assert found.summary.overall.not_reached == len(QUERIES)
+    assert found.summary.clean.n == 0
+
+
+def test_run_probe_cancelled_stops_soon_and_is_partial(store):
+    calls = []
+
+    def slow(texts):
+        calls.append(len(texts))
+        time.sleep(0.001 * len(texts))
+        return fake_encode(texts)
+
+    found = probe(store, encode=slow, tries=4000, cancelled=lambda: len(calls) > 40)
+    assert len(calls) <= 42
+    assert found.status == "partial"
+    assert "cancel" in (found.reason or "")
+    assert not all(result.complete for result in found.results)
+
+
+def test_run_probe_slow_encoder_is_asked_for_cancellation_every_50_ms(store):
+    asked = []
+
+    def slow(texts):
+        time.sleep(0.003 * len(texts))
+        return fake_encode(texts)
+
+    def cancelled():
+        asked.append(time.monotonic())
+        return False
+
+    probe(store, QUERIES[:3], encode=slow, cancelled=cancelled, attacks=("typo",))
+    gaps = np.diff(asked)
+    assert np.median(gaps) < 0.05
+
+
+def test_run_probe_nonsense_of_the_encoder_is_an_error(store):
+    def broken(texts):
+        return np.full((len(texts), DIM), np.nan, dtype=np.float32)
+
+    with pytest.raises(InferenceError, match="finite"):
+        probe(store, encode=broken)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"attacks": ("typos",)}, "'typos' is unknown"),
+        ({"attacks": ()}, "attacks is empty"),
+        ({"attacks": ("typo", "typo")}, "more than once in attacks"),
+        ({"top_k": 0}, "top_k is 0"),
+        ({"top_k": SEARCH_DEPTH + 1}, "top_k"),
+        ({"edits": 0}, r"budget\.edits is 0"),
+        ({"edits": 17}, r"budget\.edits"),
+        ({"tries": 0}, r"budget\.queries is 0"),
+        ({"seconds": 0.0}, r"budget\.seconds"),
+        ({"seconds": float("nan")}, r"budget\.seconds"),
+        ({"queries": ()}, "queries is 0"),
+        ({"queries": (ProbeQuery("q", " "),)}, r"queries\[0\]\.text has nothing"),
+        ({"queries": (ProbeQuery("q", "a"), ProbeQuery("r", ""))}, r"queries\[1\]\.text is empty"),
+        ({"queries": (ProbeQuery("q", "a\ud800"),)}, "lone surrogate"),
+        ({"queries": (ProbeQuery("q", "a"), ProbeQuery("q", "b"))}, "'q' occurs more than once"),
+        ({"queries": (ProbeQuery("q", "a", None, ("eng-0", "nope")),)}, "no document 'nope'"),
+    ],
+)
+def test_run_probe_request_that_cannot_be_done_is_refused(store, changes, message):
+    with pytest.raises(InvalidInputError, match=message):
+        probe(store, **changes)
+
+
+def test_run_probe_unknown_collection_is_not_found(store):
+    with pytest.raises(NotFoundError):
+        run_probe(ProbeRequest("nope", QUERIES), fake_encode, store)
+
+
+def test_run_probe_empty_collection_is_refused():
+    empty = DictStore(DOCUMENTS[:1])
+    empty.documents = []
+    with pytest.raises(InvalidInputError, match="no documents"):
+        probe(empty)
+
+
+def test_list_attacks_tells_what_each_does_and_where():
+    attacks = list_attacks()
+    assert [attack.name for attack in attacks] == list(FAMILIES)
+    for attack in attacks:
+        assert attack.description.endswith(".")
+        assert attack.scripts
+        assert attack.cost >= 1
