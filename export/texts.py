@@ -27,14 +27,12 @@ class Texts:
 
     Attributes:
         sample: Texts by language; the language is "" where it is not known.
-        languages: All languages of the corpus but the pivot; empty without a corpus.
-        data: The data folder, or None where texts came from a file.
+        corpus: Sentences by language, translations in the same row; None for texts of a file.
         origin: Where they come from and by which rule, for the record.
     """
 
     sample: dict[str, list[str]]
-    languages: tuple[str, ...]
-    data: Path | None
+    corpus: pa.Table | None
     origin: str
 
 
@@ -61,7 +59,7 @@ def flores_texts() -> Texts:
         f"flores200-dev: the first {TEXTS_PER_LANGUAGE} sentences of {len(chosen)} languages "
         "(of each script the first by code, then evenly spread)"
     )
-    return Texts(sample, tuple(code for code in codes if code != PIVOT), data, origin)
+    return Texts(sample, table, origin)
 
 
 def file_texts(path: Path) -> Texts:
@@ -80,7 +78,7 @@ def file_texts(path: Path) -> Texts:
     texts = [line for line in lines if normalize(line)]
     if not texts:
         raise ArtifactError(f"{path}: got no text; expected one a line. Give --texts such a file.")
-    return Texts({"": texts}, (), None, f"{len(texts)} lines of {path.name}")
+    return Texts({"": texts}, None, f"{len(texts)} lines of {path.name}")
 
 
 def spread_languages(codes: Sequence[str], least: int) -> list[str]:

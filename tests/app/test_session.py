@@ -1,0 +1,199 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from app.artifact import Manifest, load_manifest
+from app.encoder import session as session_module
+from app.encoder.session import CPU, CUDA, Session, choose_precision, cpu_limit, likely_provider
+from app.errors import ArtifactError, ProviderError
+
+ROOT = Path(__file__).parents[2]
+HAS_CUDA = CUDA in session_module.onnxruntime.get_available_providers()
+
+
+@pytest.fixture(scope="module")
+def manifest(tiny_artifact: Path) -> Manifest:
+    return load_manifest(tiny_artifact)
+
+
+@pytest.fixture(scope="module", params=["int8", "fp32"])
+def session(request: pytest.FixtureRequest, tiny_artifact: Path, manifest: Manifest) -> Session:
+    graph = (tiny_artifact / f"model.{request.param}.onnx").read_bytes()
+    return Session(graph, manifest, device="cpu", threads=1)
+
+
+def test_run_gives_the_normalized_sum_of_the_rows(session: Session, tiny_table: np.ndarray) -> None:
+    (vector,) = session.run([[5, 9, 700]])
+
+    expected = tiny_table[[5, 9, 700]].sum(axis=0)
+    assert vector @ expected / np.linalg.norm(expected) > 0.9999
+    assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-6)
+
+
+def test_run_text_alone_and_padded_is_the_same(session: Session) -> None:
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(1, 1000, size=length).tolist() for length in (1, 3, 8, 21, 64)]
+
+    together = session.run(rows)
+
+    for row, vector in zip(rows, together, strict=True):
+        np.testing.assert_allclose(session.run([row])[0], vector, rtol=0, atol=1e-6)
+
+
+def test_run_tokens_that_cancel_out_give_a_unit_vector(manifest: Manifest) -> None:
+    from export.graph import static_graph
+
+    table = np.zeros((manifest.vocab_size, manifest.dim), dtype=np.float32)
+    table[5], table[6] = 1.0, -1.0
+    graph = static_graph(table).SerializeToString()
+
+    vectors = Session(graph, manifest, device="cpu", threads=1).run([[5, 6], [1], [5]])
+
+    assert np.isfinite(vectors).all()
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+
+
+def test_session_reports_the_provider_it_runs_on(session: Session) -> None:
+    assert session.provider == CPU
+
+
+@pytest.mark.skipif(HAS_CUDA, reason="this build of ONNX Runtime has CUDA")
+def test_session_cuda_without_such_a_build_is_refused(
+    tiny_artifact: Path, manifest: Manifest
+) -> None:
+    graph = (tiny_artifact / "model.fp32.onnx").read_bytes()
+
+    with pytest.raises(ProviderError, match="Install the gpu extra"):
+        Session(graph, manifest, device="cuda", threads=1)
+
+
+def test_session_cuda_listed_but_fallen_back_is_refused(
+    tiny_artifact: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU build on a machine without a GPU lists CUDA and gives a session on the CPU."""
+    true = session_module.onnxruntime.InferenceSession
+
+    def falls_back(graph: bytes, **options: Any) -> Any:
+        assert options["providers"] == [CUDA, CPU]
+        return true(graph, **{**options, "providers": [CPU]})
+
+    library = session_module.onnxruntime
+    monkeypatch.setattr(library, "get_available_providers", lambda: [CUDA, CPU])
+    monkeypatch.setattr(library, "preload_dlls", lambda **_: None)
+    monkeypatch.setattr(library, "InferenceSession", falls_back)
+    graph = (tiny_artifact / "model.fp32.onnx").read_bytes()
+
+    with pytest.raises(ProviderError, match=f"got a session on {CPU}"):
+        Session(graph, manifest, device="cuda", threads=1)
+    assert Session(graph, manifest, device="auto", threads=1).provider == CPU
+
+
+def test_likely_provider_cpu_asked_for_stays_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = session_module.onnxruntime
+    monkeypatch.setattr(library, "get_available_providers", lambda: [CUDA, CPU])
+
+    assert likely_provider("cpu") == CPU
+    assert likely_provider("auto") == CUDA
+
+
+@pytest.mark.parametrize(
+    ("wanted", "provider", "expected"),
+    [("auto", CPU, "int8"), ("auto", CUDA, "fp32"), ("fp32", CPU, "fp32"), ("int8", CUDA, "int8")],
+)
+def test_choose_precision_prefers_what_suits_the_provider(
+    manifest: Manifest, wanted: str, provider: str, expected: str
+) -> None:
+    assert choose_precision(manifest, wanted, provider) == expected
+
+
+def test_choose_precision_missing_one_names_those_there(manifest: Manifest) -> None:
+    with pytest.raises(ArtifactError, match="expected one of fp32, int8"):
+        choose_precision(manifest, "fp16", CPU)
+
+
+def test_session_graph_of_another_dimension_is_refused(
+    tiny_artifact: Path, manifest: Manifest
+) -> None:
+    graph = (tiny_artifact / "model.fp32.onnx").read_bytes()
+
+    with pytest.raises(ArtifactError, match="got a graph with inputs"):
+        Session(graph, manifest.model_copy(update={"dim": 32}), device="cpu", threads=1)
+
+
+def test_session_bytes_that_are_no_graph_are_refused(manifest: Manifest) -> None:
+    with pytest.raises(ArtifactError, match="cannot load"):
+        Session(b"no graph", manifest, device="cpu", threads=1)
+
+
+def test_session_graph_with_data_outside_is_refused(
+    tiny_artifact: Path, manifest: Manifest, tmp_path: Path
+) -> None:
+    model = onnx.load(tiny_artifact / "model.fp32.onnx")
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="weights", size_threshold=1024)
+
+    with pytest.raises(ArtifactError, match="cannot load"):
+        Session(path.read_bytes(), manifest, device="cpu", threads=1)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"cpu.max": "100000 100000"}, 1),
+        ({"cpu.max": "50000 100000"}, 1),
+        ({"cpu.max": "300000 100000"}, 3),
+        ({"cpu.max": "max 100000"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "200000", "cpu/cpu.cfs_period_us": "100000"}, 2),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 8),
+        ({}, 8),
+    ],
+)
+def test_cpu_limit_takes_the_containers_quota(
+    files: dict[str, str], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    for name, content in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content + "\n")
+
+    assert cpu_limit(tmp_path) == expected
+
+
+def test_cpu_limit_takes_the_affinity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
+    (tmp_path / "cpu.max").write_text("400000 100000\n")
+
+    assert cpu_limit(tmp_path) == 1
+
+
+def test_encoder_leaves_no_trace_of_telemetry(tiny_artifact: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys, os\n"
+        "from pathlib import Path\n"
+        "from app.encoder.encoder import TextEncoder\n"
+        "encoder = TextEncoder.open(Path(sys.argv[1]))\n"
+        "encoder.encode(['a text'], 'query')\n"
+        "encoder.close()\n"
+        "print(os.environ['ORT_DISABLE_TELEMETRY'])\n"
+    )
+    # CI and DO_NOT_TRACK switch it off too, and would hide that we do not.
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tiny_artifact)],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    assert done.stdout.strip() == "1"
+    assert list(tmp_path.rglob("*")) == []
