@@ -6,6 +6,7 @@ is silently ignored is worse than a service that does not start.
 """
 
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +19,8 @@ PREFIX = "TYNTEGRA_"
 DEFAULT_ARTIFACT = Path(__file__).parent / "default" / "encoder"
 ELSEWHERE = frozenset({"TYNTEGRA_DATA", "TYNTEGRA_URL", "TYNTEGRA_KEY"})
 """Variables that other parts read: the corpora of training, the service and key of a client."""
+ELSEWHERE_PREFIX = "TYNTEGRA_TEST_"
+"""What begins so sets how much the tests do."""
 
 MAX_ITEMS = 4096
 """No list in a request may be longer, whatever the settings say."""
@@ -68,7 +71,7 @@ class Settings(BaseModel):
         "auto", description="where to run; `cuda` refuses to start without a GPU"
     )
     precision: Literal["auto", "fp32", "fp16", "int8"] = Field(
-        "auto", description="which of the artifact's graphs to run; `auto`: its default"
+        "auto", description="which of the artifact's graphs to run; `auto`: what suits the device"
     )
     store: str = Field("embedded", description="vector engine; only `embedded` is supported")
     keys: ExpandedPath | None = Field(
@@ -153,7 +156,9 @@ class Settings(BaseModel):
         """
         given: dict[str, str] = {}
         for variable, value in environ.items():
-            if not variable.startswith(PREFIX) or variable in ELSEWHERE:
+            if not variable.startswith(PREFIX) or variable.startswith(ELSEWHERE_PREFIX):
+                continue
+            if variable in ELSEWHERE:
                 continue
             field = variable.removeprefix(PREFIX).lower()
             if field not in cls.model_fields or variable != variable.upper():
@@ -178,7 +183,6 @@ def _explain(error: ValidationError, given: Mapping[str, str]) -> str:
     field = str(first["loc"][0])
     message = first["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:] if message.startswith("Input ") else message
-    return (
-        f"{PREFIX}{field.upper()}={given.get(field, '')!r} cannot be used: {message}; "
-        "correct it or unset it"
-    )
+    # A URL may hold a password.
+    value = re.sub(r"//[^/@]*@", "//***@", given.get(field, ""))
+    return f"{PREFIX}{field.upper()}={value!r} cannot be used: {message}; correct it or unset it"

@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Request
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
 from app.api.bodies import StrictRoute
@@ -17,7 +18,7 @@ from app.api.problems import responses
 from app.api.state import Service
 from app.api.wire import JSON, CollectionName, DocId, Lang, Reply, Wire
 from app.errors import InvalidInputError
-from app.retrieval.store import MAX_TOP_K
+from app.retrieval.store import MAX_TOP_K, VectorStore
 from app.robustness.probe import Budget, ProbeQuery, ProbeReport, ProbeRequest, run_probe
 from app.robustness.report import Cell, ProbeResult, Quality, Rate, Spent
 from app.robustness.request import MAX_ATTACK_QUERIES, MAX_EDITS, MAX_SECONDS
@@ -30,6 +31,20 @@ SLACK_S = 10.0
 """What a probe may take beyond its own budget, for the checks at its end."""
 
 router = APIRouter(route_class=StrictRoute, tags=["probe"])
+
+
+def _known_attack(name: str) -> str:
+    if name not in FAMILIES:
+        known = ", ".join(FAMILIES)
+        raise PydanticCustomError("unknown_attack", "should be one of {known}", {"known": known})
+    return name
+
+
+AttackName = Annotated[
+    str,
+    AfterValidator(_known_attack),
+    WithJsonSchema({"type": "string", "enum": list(FAMILIES)}),
+]
 
 
 class QueryWire(Wire):
@@ -68,18 +83,12 @@ class ProbeWire(Wire):
         description="at most TYNTEGRA_MAX_QUERIES (64) of them",
         examples=[[{"query_id": "q1", "text": "Maji ya kunywa", "lang": "swh_Latn"}]],
     )
-    attacks: list[str] | None = Field(
+    attacks: list[AttackName] | None = Field(
         None,
         min_length=1,
-        max_length=64,
+        max_length=len(FAMILIES),
         description="null: all there are",
         examples=[["typo"]],
-        json_schema_extra={
-            "anyOf": [
-                {"type": "array", "items": {"enum": list(FAMILIES)}, "minItems": 1},
-                {"type": "null"},
-            ]
-        },
     )
     budget: BudgetWire = Field(BudgetWire())  # pyright: ignore[reportCallIssue]
     top_k: int = Field(10, ge=1, le=MAX_TOP_K, description="an attack succeeds beyond so many hits")
@@ -141,10 +150,12 @@ async def probe(request: Request, body: ProbeWire, service: OpenService) -> Resp
             f"budget.seconds is {body.budget.seconds:g}; expected at most {longest:g}: ask for "
             "less, or raise TYNTEGRA_PROBE_TIMEOUT_S."
         )
+    _require_distinct_ids(body)
     gone = threading.Event()
 
     def run() -> ProbeReport:
         service.matching(service.store, body.collection)
+        _require_documents(body, service.store)
         return run_probe(
             _as_request(body),
             lambda texts: _encode(service, texts),
@@ -169,6 +180,28 @@ def describe_report(report: ProbeReport) -> Mapping[str, Any]:
     return fields | {
         "summary": {name: getattr(summary, name) for name in SummaryReply.model_fields}
     }
+
+
+# The probe checks both as well, but names what was sent, which an answer of the API must not.
+def _require_distinct_ids(body: ProbeWire) -> None:
+    first: dict[str, int] = {}
+    for index, query in enumerate(body.queries):
+        if first.setdefault(query.query_id, index) != index:
+            raise InvalidInputError(
+                f"queries[{index}].query_id is that of queries[{first[query.query_id]}] already; "
+                "expected each once: rename one."
+            )
+
+
+def _require_documents(body: ProbeWire, store: VectorStore) -> None:
+    asked = list(dict.fromkeys(doc_id for query in body.queries for doc_id in query.relevant))
+    present = {document.doc_id for document in store.get(body.collection, asked)}
+    for index, query in enumerate(body.queries):
+        if not present.issuperset(query.relevant):
+            raise InvalidInputError(
+                f"queries[{index}].relevant names a document that the collection does not have; "
+                "correct the doc_id, add the document, or leave relevant out."
+            )
 
 
 def _as_request(body: ProbeWire) -> ProbeRequest:

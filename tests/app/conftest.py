@@ -230,3 +230,8 @@ async def running(
 def start() -> Start:
     """The context manager that runs a service of fakes."""
     return running
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"

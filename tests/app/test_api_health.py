@@ -1,0 +1,80 @@
+"""/health, /metrics and /info."""
+
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_ready_tells_model_provider_and_collections(start: Any) -> None:
+    async with start() as running:
+        await running.client.put("/collections/a")
+        response = await running.client.get("/health/ready")
+    assert response.json() == {
+        "status": "ready",
+        "model": "fake@000000000000",
+        "precision": "fp32",
+        "provider": "CPUExecutionProvider",
+        "collections": {"a": 0},
+    }
+
+
+async def test_ready_follows_the_encoder_and_live_does_not(start: Any) -> None:
+    async with start() as running:
+        running.encoder.reason = "the last batch failed"
+        broken = await running.client.get("/health/ready")
+        live = await running.client.get("/health/live")
+        running.encoder.reason = None
+        mended = await running.client.get("/health/ready")
+    assert broken.status_code == 503
+    assert "the last batch failed" in broken.json()["detail"]
+    assert broken.headers["retry-after"] == "2"
+    assert live.json() == {"status": "live"}
+    assert mended.status_code == 200
+
+
+async def test_ready_turns_false_on_drain_and_requests_go_on(start: Any) -> None:
+    async with start() as running:
+        running.service.drain()
+        ready = await running.client.get("/health/ready")
+        embedded = await running.client.post("/embed", json={"inputs": "a"})
+        metrics = (await running.client.get("/metrics")).text
+    assert ready.status_code == 503
+    assert embedded.status_code == 200
+    assert "tyntegra_ready 0.0" in metrics
+
+
+async def test_metrics_count_requests_by_route_template(start: Any) -> None:
+    async with start() as running:
+        await running.client.put("/collections/a")
+        await running.client.get("/collections/a/documents/canary-id")
+        await running.client.get("/canary-path")
+        await running.client.request("CANARY", "/embed")
+        await running.client.post("/embed", json={"inputs": ["ab", "c"]})
+        response = await running.client.get("/metrics")
+    lines = response.text.splitlines()
+    assert response.headers["content-type"].startswith("text/plain")
+    route = "/collections/{name}/documents/{doc_id:path}"
+    for line in (
+        f'tyntegra_http_requests_total{{method="GET",route="{route}",status="404"}} 1.0',
+        'tyntegra_http_requests_total{method="GET",route="unmatched",status="404"} 1.0',
+        'tyntegra_http_requests_total{method="PUT",route="/collections/{name}",status="200"} 1.0',
+        'tyntegra_http_request_seconds_count{route="/embed"} 2.0',
+        'tyntegra_tokens_total{route="/embed"} 3.0',
+        'tyntegra_texts_total{route="/embed"} 2.0',
+        "tyntegra_queue_texts 0.0",
+        "tyntegra_ready 1.0",
+        'tyntegra_encoder_info{model="fake@000000000000",precision="fp32",'
+        'provider="CPUExecutionProvider"} 1.0',
+    ):
+        assert line in lines
+    assert "canary" not in response.text.lower()
+
+
+async def test_info_shows_manifest_and_limits(start: Any) -> None:
+    async with start(max_texts=7) as running:
+        answer = (await running.client.get("/info")).json()
+    assert answer["manifest"] == {"name": "fake", "dim": 32}
+    assert answer["limits"]["max_texts"] == 7
+    assert answer["provider"] == "CPUExecutionProvider"

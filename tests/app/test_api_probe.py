@@ -1,0 +1,169 @@
+"""POST /probe/adversarial."""
+
+import asyncio
+import threading
+import time
+from typing import Any
+
+import pytest
+
+import app.api.probe as probe_api
+from app.robustness.probe import run_probe
+
+pytestmark = pytest.mark.anyio
+
+TEXTS = {
+    "water": "boil the river water for a minute before you drink it",
+    "maize": "plant the maize when the first rain has fallen",
+    "fever": "a child with fever needs water and rest",
+}
+BODY = {
+    "collection": "a",
+    "queries": [{"query_id": "q1", "text": "boil the river water", "lang": "eng_Latn"}],
+    "attacks": ["typo", "spacing"],
+    "budget": {"edits": 2, "queries": 16, "seconds": 5},
+    "top_k": 1,
+    "seed": 3,
+}
+
+
+async def fill(running: Any) -> None:
+    await running.client.put("/collections/a")
+    documents = [{"doc_id": key, "text": text} for key, text in TEXTS.items()]
+    await running.client.post("/collections/a/documents", json={"documents": documents})
+
+
+async def post(running: Any, **changes: Any) -> Any:
+    return await running.client.post("/probe/adversarial", json=BODY | changes)
+
+
+async def test_probe_answers_each_query_under_each_attack(start: Any) -> None:
+    async with start() as running:
+        await fill(running)
+        response = await post(running)
+        metrics = (await running.client.get("/metrics")).text
+    answer = response.json()
+    assert response.status_code == 200
+    assert [result["attack"] for result in answer["results"]] == ["typo", "spacing"]
+    assert answer["seed"] == 3
+    assert answer["model"] == "fake@000000000000"
+    assert answer["status"] == "complete"
+    assert set(answer["summary"]) >= {"clean", "attacked", "attack_success_rate", "by_attack"}
+    assert set(answer["summary"]["attack_success_rate"]) >= {"value", "low", "high", "n"}
+    assert answer["summary"]["by_lang"].keys() == {"eng_Latn"}
+    assert f"tyntegra_probe_queries_total {answer['spent']['queries']}.0" in metrics
+
+
+async def test_probe_adversarial_text_searched_again_has_the_rank_reported(start: Any) -> None:
+    async with start() as running:
+        await fill(running)
+        results = (await post(running)).json()["results"]
+        for result in results:
+            body = {"collection": "a", "queries": result["adversarial_text"], "top_k": 1000}
+            found = (await running.client.post("/search", json=body)).json()["results"][0]
+            ranks = {hit["doc_id"]: hit["rank"] for hit in found["hits"]}
+            assert ranks["water"] == result["worst_rank"]
+            text = BODY["queries"][0]["text"]
+            for edit in reversed(result["edits"]):
+                assert text[edit["start"] : edit["end"]] == edit["before"]
+                text = text[: edit["start"]] + edit["after"] + text[edit["end"] :]
+            assert text == result["adversarial_text"]
+    assert any(result["edits"] for result in results)
+
+
+async def test_probe_same_seed_gives_the_same_texts(start: Any) -> None:
+    async with start() as running:
+        await fill(running)
+        first, second = [(await post(running)).json()["results"] for _ in range(2)]
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "where"),
+    [
+        ({"collection": "none"}, 404, "none"),
+        ({"attacks": []}, 422, "#/attacks"),
+        ({"attacks": ["typo", "canary"]}, 422, "#/attacks/1"),
+        ({"queries": []}, 422, "#/queries"),
+        ({"queries": [*BODY["queries"], *BODY["queries"]]}, 422, "queries[1].query_id"),
+        ({"queries": [{"query_id": "q", "text": " "}]}, 422, "queries[0]"),
+        ({"queries": [{"query_id": "q", "text": "a", "relevant": ["canary"]}]}, 422, "queries[0]"),
+        ({"budget": {"edits": 0}}, 422, "#/budget/edits"),
+        ({"budget": {"seconds": 121}}, 422, "budget.seconds"),
+        ({"budget": {"queries": 1e6}}, 422, "#/budget/queries"),
+        ({"seed": -1}, 422, "#/seed"),
+        ({"top_k": True}, 422, "#/top_k"),
+    ],
+)
+async def test_probe_wrong_request_is_refused_by_its_place(
+    start: Any, changes: dict[str, Any], status: int, where: str
+) -> None:
+    async with start() as running:
+        await fill(running)
+        response = await post(running, **changes)
+    assert response.status_code == status
+    assert where in response.json()["detail"]
+    assert "canary" not in response.text
+
+
+async def test_probes_beyond_the_waiting_room_are_429(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = threading.Event()
+
+    def slow_probe(*args: Any, **kwargs: Any) -> Any:
+        release.wait(10)
+        return run_probe(*args, **kwargs)
+
+    monkeypatch.setattr(probe_api, "run_probe", slow_probe)
+    async with start(probe_threads=1, probe_waiting=1) as running:
+        await fill(running)
+        probes = [asyncio.create_task(post(running)) for _ in range(4)]
+        await asyncio.sleep(0.2)
+        embedded = await running.client.post("/embed", json={"inputs": "a"})
+        release.set()
+        responses = [await task for task in probes]
+    assert embedded.status_code == 200
+    assert sorted(response.status_code for response in responses) == [200, 200, 429, 429]
+    refused = next(response for response in responses if response.status_code == 429)
+    assert int(refused.headers["retry-after"]) >= 1
+
+
+async def test_probe_of_a_client_that_leaves_is_cancelled(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = threading.Event()
+
+    def watch(*args: Any, cancelled: Any, **kwargs: Any) -> Any:
+        deadline = time.monotonic() + 5
+        while not cancelled() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if cancelled():
+            seen.set()
+        return run_probe(*args, cancelled=cancelled, **kwargs)
+
+    monkeypatch.setattr(probe_api, "run_probe", watch)
+    async with start() as running:
+        await fill(running)
+        request = asyncio.create_task(post(running))
+        await asyncio.sleep(0.1)
+        assert not seen.is_set()
+        request.cancel()
+        assert await asyncio.to_thread(seen.wait, 2)
+
+
+async def test_probe_running_at_shutdown_is_cancelled(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def watch(*args: Any, cancelled: Any, **kwargs: Any) -> Any:
+        while not cancelled():
+            time.sleep(0.01)
+        return run_probe(*args, cancelled=cancelled, **kwargs)
+
+    monkeypatch.setattr(probe_api, "run_probe", watch)
+    async with start() as running:
+        await fill(running)
+        request = asyncio.create_task(post(running))
+        await asyncio.sleep(0.1)
+    answer = (await asyncio.wait_for(request, 5)).json()
+    assert answer["status"] == "partial"
