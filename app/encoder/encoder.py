@@ -221,8 +221,8 @@ class TextEncoder:
 
     def close(self) -> None:
         """Stop; texts still waiting fail with NotReadyError. May be called twice."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
         self._batcher.close()
+        self._pool.shutdown(wait=False)
 
     def _start(self, golden: bytes, max_batch_tokens: int, queue_texts: int) -> None:
         """Warm up: compare the golden vectors, measure what runs cost, start the thread."""

@@ -74,8 +74,9 @@ def require_golden(
         ArtifactError: If a vector is not finite, or farther from its golden one than
             ``LEAST_COSINE`` allows.
     """
-    cosines = np.sum(got * expected, axis=1, dtype=np.float64)
-    cosines /= np.linalg.norm(got, axis=1) * np.linalg.norm(expected, axis=1)
+    with np.errstate(all="ignore"):  # what divides by zero or infinity is not a number: refused
+        cosines = np.sum(got * expected, axis=1, dtype=np.float64)
+        cosines /= np.linalg.norm(got, axis=1) * np.linalg.norm(expected, axis=1)
     worst = int(np.argmin(np.nan_to_num(cosines, nan=-1.0)))
     if not cosines[worst] >= LEAST_COSINE:
         raise ArtifactError(

@@ -1,0 +1,286 @@
+import asyncio
+import shutil
+import threading
+import unicodedata
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.artifact import GOLDEN, MANIFEST, Manifest, describe_file, load_manifest
+from app.encoder.encoder import BLOCK_TEXTS, TextEncoder
+from app.encoder.golden import pack_golden
+from app.errors import (
+    ArtifactError,
+    InvalidInputError,
+    NotReadyError,
+    OverloadedError,
+    TooLargeError,
+)
+from export.golden import GOLDEN_TEXTS
+
+TIMEOUT_S = 20
+
+
+@pytest.fixture(scope="module", params=["int8", "fp32"])
+def encoder(request: pytest.FixtureRequest, tiny_artifact: Path) -> Iterator[TextEncoder]:
+    opened = TextEncoder.open(tiny_artifact, device="cpu", precision=request.param)
+    yield opened
+    opened.close()
+
+
+class Gate:
+    """Holds an encoder's session until it is opened."""
+
+    def __init__(self, encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._open = threading.Event()
+        self.runs: list[int] = []
+        run = encoder._batcher._run
+
+        def gated(rows: list[list[int]]) -> np.ndarray:
+            self.runs.append(len(rows))
+            assert self._open.wait(TIMEOUT_S)
+            return run(rows)
+
+        monkeypatch.setattr(encoder._batcher, "_run", gated)
+
+    def open(self) -> None:
+        self._open.set()
+
+
+@pytest.fixture
+def narrow(tiny_artifact: Path) -> Iterator[TextEncoder]:
+    """An encoder whose queue holds 20 texts."""
+    opened = TextEncoder.open(tiny_artifact, device="cpu", queue_texts=20)
+    yield opened
+    opened.close()
+
+
+def test_open_reports_what_it_runs(encoder: TextEncoder) -> None:
+    assert encoder.provider == "CPUExecutionProvider"
+    assert encoder.model_id == encoder.manifest.model_id
+    assert encoder.dim == 64
+    assert encoder.healthy() is None
+    assert encoder.threads >= 1
+
+
+def test_open_auto_takes_int8_on_the_cpu(tiny_artifact: Path) -> None:
+    opened = TextEncoder.open(tiny_artifact, device="cpu")
+
+    assert opened.precision == "int8"
+    opened.close()
+
+
+def test_encode_gives_unit_rows_tokens_and_flags(encoder: TextEncoder) -> None:
+    encoded = encoder.encode(["Mtoto anacheza mpira.", "word " * 500], "query")
+
+    np.testing.assert_allclose(np.linalg.norm(encoded.vectors, axis=1), 1, atol=1e-3)
+    assert encoded.vectors.dtype == np.float32
+    assert encoded.truncated == [False, True]
+    assert 64 < encoded.tokens < 128
+
+
+def test_encode_text_alone_and_among_others_is_the_same(encoder: TextEncoder) -> None:
+    texts = [*GOLDEN_TEXTS, "x", "word " * 500]
+    together = encoder.encode(texts, "document").vectors
+
+    for text, vector in zip(texts, together, strict=True):
+        alone = encoder.encode([text], "document").vectors[0]
+        np.testing.assert_allclose(alone, vector, rtol=0, atol=1e-6)
+
+
+def test_encode_many_texts_keeps_their_order(encoder: TextEncoder) -> None:
+    texts = [f"the harvest of year {n}" for n in range(2 * BLOCK_TEXTS + 10)]
+    shuffled = np.random.default_rng(0).permutation(len(texts))
+
+    plain = encoder.encode_document(texts)
+    mixed = encoder.encode_document([texts[n] for n in shuffled])
+
+    np.testing.assert_allclose(mixed, plain[shuffled], rtol=0, atol=1e-6)
+
+
+def test_encode_no_texts_gives_no_rows(encoder: TextEncoder) -> None:
+    assert encoder.encode_query([]).shape == (0, 64)
+
+
+def test_encode_bad_text_names_its_number_and_leaves_the_queue_empty(encoder: TextEncoder) -> None:
+    texts = ["fine"] * (BLOCK_TEXTS + 3)
+    texts[BLOCK_TEXTS + 1] = " "
+
+    with pytest.raises(InvalidInputError, match=rf"inputs\[{BLOCK_TEXTS + 1}\]"):
+        encoder.encode(texts, "query")
+    encoder.encode(["fine"], "query")
+    assert encoder.waiting_texts == 0
+
+
+def test_encode_fewer_dimensions_cuts_and_normalizes(encoder: TextEncoder) -> None:
+    whole = encoder.encode(["some text"], "query").vectors
+    cut = encoder.encode(["some text"], "query", dimensions=8).vectors
+
+    np.testing.assert_allclose(cut, whole[:, :8] / np.linalg.norm(whole[:, :8]), atol=1e-6)
+
+
+@pytest.mark.parametrize("dimensions", [0, -1, 65])
+def test_encode_dimensions_that_do_not_fit_are_refused(
+    encoder: TextEncoder, dimensions: int
+) -> None:
+    with pytest.raises(InvalidInputError, match="expected 1 to 64"):
+        encoder.encode(["text"], "query", dimensions=dimensions)
+
+
+def test_encode_every_kind_of_character_gives_a_finite_unit_vector(encoder: TextEncoder) -> None:
+    # One of each category in each block of 256, which covers every script and every oddity.
+    seen: dict[tuple[int, str], str] = {}
+    for code in range(0x110000):
+        category = unicodedata.category(chr(code))
+        if category not in ("Cs", "Cn"):
+            seen.setdefault((code >> 8, category), chr(code))
+    texts = [
+        *(f"{character}a" for character in seen.values()),
+        "a\u0301" * 200,
+        "👩\u200d👩\u200d👧",
+    ]
+
+    vectors = encoder.encode_document(texts)
+
+    assert np.isfinite(vectors).all()
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
+
+
+def test_encode_from_many_threads_mixes_nothing_up(encoder: TextEncoder) -> None:
+    texts = [f"{word} {n}" for n in range(50) for word in ("fish", "maize", "doctor")]
+    expected = encoder.encode_document(texts)
+
+    with ThreadPoolExecutor(8) as pool:
+        got = list(pool.map(lambda text: encoder.encode([text], "document").vectors[0], texts))
+
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 100])
+def test_encode_async_gives_what_blocking_gives(encoder: TextEncoder, count: int) -> None:
+    texts = [f"water the maize {n}" for n in range(count)]
+
+    encoded = asyncio.run(encoder.encode_async(texts, "query", dimensions=16))
+
+    expected = encoder.encode(texts, "query", dimensions=16)
+    np.testing.assert_allclose(encoded.vectors, expected.vectors, rtol=0, atol=1e-6)
+    assert encoded.tokens == expected.tokens
+
+
+def test_encode_async_no_texts_is_refused(encoder: TextEncoder) -> None:
+    with pytest.raises(InvalidInputError, match="got no texts"):
+        asyncio.run(encoder.encode_async([], "query"))
+
+
+def test_encode_async_full_queue_is_overloaded_and_recovers(
+    narrow: TextEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(narrow, monkeypatch)
+
+    async def flood() -> tuple[int, int]:
+        calls = [
+            asyncio.create_task(narrow.encode_async(["a", "b", "c"], "query")) for _ in range(10)
+        ]
+        _, pending = await asyncio.wait(calls, timeout=1, return_when=asyncio.FIRST_EXCEPTION)
+        assert len(pending) == 6
+        gate.open()
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        refused = [result for result in results if isinstance(result, OverloadedError)]
+        return len(results) - len(refused), len(refused)
+
+    # 20 texts of room are six requests of three; the others are refused before any work.
+    assert asyncio.run(flood()) == (6, 4)
+    assert narrow.waiting_texts == 0
+
+
+def test_encode_async_request_larger_than_the_queue_is_too_large(narrow: TextEncoder) -> None:
+    with pytest.raises(TooLargeError, match="at most 20"):
+        asyncio.run(narrow.encode_async(["a"] * 21, "query"))
+
+
+def test_encode_async_invalid_text_gives_its_room_back(narrow: TextEncoder) -> None:
+    for count in (2, 15):  # on the loop, and in a thread
+        with pytest.raises(InvalidInputError):
+            asyncio.run(narrow.encode_async(["fine"] * (count - 1) + [""], "query"))
+
+    assert narrow.waiting_texts == 0
+
+
+def test_encode_async_cancelled_request_leaves_the_queue(
+    narrow: TextEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(narrow, monkeypatch)
+
+    async def cancel() -> None:
+        first = asyncio.create_task(narrow.encode_async(["first"], "query"))
+        while not gate.runs:
+            await asyncio.sleep(0.005)
+        second = asyncio.create_task(narrow.encode_async(["second"] * 8, "query"))
+        await asyncio.sleep(0.05)
+        assert narrow.waiting_texts == 9
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        assert narrow.waiting_texts == 1
+        gate.open()
+        await first
+
+    asyncio.run(cancel())
+    assert gate.runs == [1]
+
+
+def test_encode_async_large_request_leaves_the_loop_free(
+    encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, go_on = threading.Event(), threading.Event()
+    tokenize = encoder._tokenizer.tokenize
+
+    def slow(*arguments: object, **options: object) -> object:
+        inside.set()
+        assert go_on.wait(TIMEOUT_S)
+        return tokenize(*arguments, **options)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(encoder._tokenizer, "tokenize", slow)
+
+    async def embed() -> int:
+        call = asyncio.create_task(encoder.encode_async(["text"] * 100, "query"))
+        while not inside.is_set():
+            await asyncio.sleep(0.005)
+        # Reached only if the loop runs on while the tokenizer is held.
+        go_on.set()
+        return len((await call).vectors)
+
+    assert asyncio.run(embed()) == 100
+
+
+def test_closed_encoder_refuses_and_says_so(tiny_artifact: Path) -> None:
+    opened = TextEncoder.open(tiny_artifact, device="cpu")
+    opened.close()
+    opened.close()
+
+    assert opened.healthy() == "the encoder is closed"
+    with pytest.raises(NotReadyError, match="closed"):
+        opened.encode(["text"], "query")
+
+
+def test_open_other_golden_vectors_are_refused(tiny_artifact: Path, tmp_path: Path) -> None:
+    """A consistent artifact whose graph computes something else than was exported."""
+    folder = Path(shutil.copytree(tiny_artifact, tmp_path / "artifact"))
+    manifest = load_manifest(folder)
+    wrong = np.random.default_rng(0).standard_normal((len(GOLDEN_TEXTS), manifest.dim))
+    rows = wrong.astype(np.float32)
+    (folder / GOLDEN).write_bytes(pack_golden(GOLDEN_TEXTS, {"int8": rows, "fp32": rows}))
+    (folder / MANIFEST).unlink()
+    files = [describe_file(folder / file.path) for file in manifest.files]
+    Manifest(**{**dict(manifest), "files": files}).write(folder)
+
+    with pytest.raises(ArtifactError, match="golden one of text"):
+        TextEncoder.open(folder, device="cpu")
+
+
+def test_open_missing_precision_is_refused(tiny_artifact: Path) -> None:
+    with pytest.raises(ArtifactError, match="got precision=fp16"):
+        TextEncoder.open(tiny_artifact, device="cpu", precision="fp16")
