@@ -68,6 +68,7 @@ class Attack:
     _unsent: bool = False
     _levels: dict[int, list[Tried]] = field(default_factory=dict)
     _seen: dict[str, int] = field(default_factory=dict)
+    _combined: set[tuple[Edit, ...]] = field(default_factory=set)
     _next: int = 0
     _used: set[int] = field(default_factory=set)
     _words: dict[tuple[Edit, ...], int] = field(default_factory=dict)
@@ -174,10 +175,13 @@ class Attack:
                     continue
                 edits = parents[place].candidate.edits
                 (added,) = partners[total - place].candidate.edits
-                if fits(added, edits):
-                    candidate = self._build(tuple(sorted((*edits, added))))
-                    if candidate:
-                        yield candidate
+                combined = tuple(sorted((*edits, added)))
+                if combined in self._combined or not fits(added, edits):
+                    continue
+                self._combined.add(combined)
+                candidate = self._build(combined)
+                if candidate:
+                    yield candidate
 
     def _build(self, edits: tuple[Edit, ...]) -> Candidate | None:
         text = apply_edits(self.text, edits)

@@ -167,9 +167,8 @@ def _arm(query: _Query, request: ProbeRequest, clock: _Clock) -> None:
 def _advance(attacks: Sequence[Attack], ranker: Ranker, clock: _Clock) -> None:
     """Let all attacks take their rounds together until none has anything more to try."""
     while not clock.over():
-        planned = [(attack, attack.plan()) for attack in attacks if not attack.finished]
-        planned = [(attack, candidates) for attack, candidates in planned if candidates]
-        if not planned:
+        planned = [(a, a.plan()) for a in attacks if not a.finished and not clock.over()]
+        if not any(candidates for _, candidates in planned):
             return
         # First candidates of all attacks first, so that a deadline cuts all of them alike.
         turns = zip_longest(*([(attack, c) for c in candidates] for attack, candidates in planned))

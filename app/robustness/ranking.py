@@ -7,6 +7,7 @@ request is noticed within tens of milliseconds, whatever the encoder's speed.
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from app.errors import InferenceError
 from app.retrieval.store import Encode, VectorStore
 from app.robustness.goal import SEARCH_DEPTH, Demotion, Standing
 
-_FIRST_DEPTH = 16
+_T = TypeVar("_T")
 _DEEPER = 4
 _SLICE_S = 0.025
 _FIRST_BATCH, _LEAST_BATCH, _MOST_BATCH = 8, 1, 512
@@ -46,7 +47,7 @@ class Ranker:
         self._store = store
         self._collection = collection
         self._stop = stop
-        self._batch = _FIRST_BATCH
+        self._encoding, self._searching = _Pace(), _Pace()
         self.texts = self.model_calls = 0
         self.encode_s = self.search_s = 0.0
 
@@ -60,18 +61,20 @@ class Ranker:
         for index, question in enumerate(questions):
             places.setdefault(question.text, []).append(index)
         standings: list[Standing | None] = [None] * len(questions)
-        texts = list(places)
-        start = 0
-        while start < len(texts) and not self._stop():
-            batch = texts[start : start + self._batch]
+        for texts in self._encoding.cut(list(places)):
+            if self._stop():
+                break
             began = time.perf_counter()
-            vectors = self._encode(batch)
-            spent = time.perf_counter() - began
-            asked = [(index, row) for row, text in enumerate(batch) for index in places[text]]
-            for index, standing in self._stand(questions, asked, vectors):
-                standings[index] = standing
-            start += len(batch)
-            self._adapt(spent + time.perf_counter() - began, len(batch))
+            vectors = self._encode(texts)
+            self._encoding.learn(time.perf_counter() - began, len(texts))
+            for rows in self._searching.cut(range(len(texts))):
+                if self._stop():
+                    break
+                began = time.perf_counter()
+                asked = [(index, row) for row in rows for index in places[texts[row]]]
+                for index, standing in self._stand(questions, asked, vectors):
+                    standings[index] = standing
+                self._searching.learn(time.perf_counter() - began, len(rows))
         return standings
 
     def rank_alone(self, question: Question) -> Standing:
@@ -130,8 +133,22 @@ class Ranker:
                 else:
                     yield index, standing
 
-    def _adapt(self, spent_s: float, texts: int) -> None:
-        fitting = _SLICE_S / max(spent_s / texts, 1e-9)
+
+class _Pace:
+    """Cuts work into batches that each take about ``_SLICE_S``, as far as the past tells."""
+
+    def __init__(self) -> None:
+        self._batch = _FIRST_BATCH
+
+    def cut(self, items: Sequence[_T]) -> Iterator[Sequence[_T]]:
+        start = 0
+        while start < len(items):
+            batch = items[start : start + self._batch]
+            start += len(batch)
+            yield batch
+
+    def learn(self, spent_s: float, items: int) -> None:
+        fitting = _SLICE_S / max(spent_s / items, 1e-9)
         if fitting >= 2 * self._batch:
             self._batch = min(_MOST_BATCH, self._batch * 2)
         elif fitting < self._batch:
@@ -139,6 +156,5 @@ class Ranker:
 
 
 def _first_depth(goal: Demotion) -> int:
-    """The least power of two that holds the k-th rival, whatever the relevant documents' ranks."""
-    wanted = max(_FIRST_DEPTH, goal.top_k + len(goal.relevant))
-    return min(SEARCH_DEPTH, 1 << (wanted - 1).bit_length())
+    """As many hits as hold the k-th rival, whatever the relevant documents' ranks."""
+    return min(SEARCH_DEPTH, goal.top_k + len(goal.relevant))

@@ -44,7 +44,7 @@ def run(text, family, edits, queries, salt=0, part=None):
     return attack, tried
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(CASES, st.integers(1, 5), st.integers(1, 200))
 def test_attack_any_budget_is_kept(case, edits, queries):
     text, family, salt = case
@@ -59,7 +59,7 @@ def test_attack_any_budget_is_kept(case, edits, queries):
             assert normalize(replayed) == entry.candidate.text != normalize(text)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(CASES, st.integers(1, 4), st.integers(0, 3), st.integers(1, 120), st.integers(0, 120))
 def test_attack_larger_budget_tries_all_of_the_smaller_and_is_never_weaker(
     case, edits, more_edits, queries, more_queries
@@ -73,6 +73,7 @@ def test_attack_larger_budget_tries_all_of_the_smaller_and_is_never_weaker(
     assert worst[0] <= worst[1]
 
 
+@settings(deadline=None)
 @given(CASES)
 def test_attack_worst_is_the_worst_tried_and_worse_than_clean(case):
     text, family, salt = case

@@ -2,7 +2,7 @@ import sys
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.errors import InvalidInputError
@@ -19,12 +19,14 @@ AWKWARD = st.text(
 )
 
 
+@settings(deadline=None)
 @given(AWKWARD)
 def test_normalize_twice_equals_once(text):
     once = normalize(text)
     assert normalize(once) == once
 
 
+@settings(deadline=None)
 @given(AWKWARD)
 def test_normalize_any_text_is_composed_and_has_single_spaces(text):
     normalized = normalize(text)
@@ -35,6 +37,7 @@ def test_normalize_any_text_is_composed_and_has_single_spaces(text):
     assert not any(unicodedata.category(c) == "Cc" for c in normalized)
 
 
+@settings(deadline=None)
 @given(AWKWARD)
 def test_normalize_any_text_keeps_what_is_neither_space_nor_control(text):
     def kept(value):

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.text.perturbations.edits import Draw, Edit, apply_edits, fits
@@ -18,6 +18,7 @@ def texts_with_edits(draw):
     return text, chosen
 
 
+@settings(deadline=None)
 @given(texts_with_edits(), st.randoms(use_true_random=False))
 def test_apply_edits_in_any_order_equals_replacing_from_the_right(case, random):
     text, edits = case

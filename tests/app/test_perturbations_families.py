@@ -2,7 +2,7 @@ import unicodedata
 
 import pytest
 import regex
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.errors import InvalidInputError
@@ -77,6 +77,7 @@ def test_sample_texts_are_normalized_and_of_their_script():
 
 
 @EVERY
+@settings(deadline=None)
 @given(text=st.one_of(ANYTHING, MIXED), seed=st.integers(0, 3))
 def test_proposals_of_any_text_replay_and_change_it(family, text, seed):
     for proposal in proposals(family, Passage.of(text), seed):
@@ -86,6 +87,7 @@ def test_proposals_of_any_text_replay_and_change_it(family, text, seed):
 
 
 @EVERY
+@settings(deadline=None)
 @given(text=st.one_of(ANYTHING, MIXED))
 def test_proposals_of_any_text_keep_to_cluster_boundaries(family, text):
     boundaries = {match.start() for match in regex.finditer(r"\X", text)} | {len(text)}
@@ -251,6 +253,10 @@ def test_passage_burmese_vowel_sign_stays_with_its_consonant():
 def test_passage_words_are_runs_of_letters():
     words = Passage.of("Don't  stop, ok? 12").words
     assert ["".join(c.text for c in word) for word in words] == ["Don", "t", "stop", "ok"]
+
+
+def test_passage_hangul_fillers_are_no_letters():
+    assert [len(word) for word in Passage.of("a\u3164 b\u115f").words] == [1, 1]
 
 
 def test_family_of_unknown_name_lists_the_known_ones():

@@ -64,7 +64,7 @@ def fake_encode(texts):
 class DictStore:
     """One collection, searched exactly."""
 
-    def __init__(self, documents, encode=fake_encode):
+    def __init__(self, documents: list[Document], encode=fake_encode):
         self.documents = sorted(documents, key=lambda document: document.doc_id)
         self.vectors = encode([document.text for document in self.documents])
         self.depths = []
@@ -101,7 +101,8 @@ def probe(store, queries=QUERIES, encode=fake_encode, cancelled=lambda: False, *
         queries=chosen.pop("tries", 48),
         seconds=chosen.pop("seconds", 60.0),
     )
-    request = ProbeRequest("demo", tuple(queries), budget=budget, **{"top_k": 3} | chosen)
+    chosen.setdefault("top_k", 3)
+    request = ProbeRequest("demo", tuple(queries), budget=budget, **chosen)
     return run_probe(request, encode, store, cancelled=cancelled)
 
 

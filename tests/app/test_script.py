@@ -2,7 +2,7 @@ import sys
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.errors import InvalidInputError
@@ -54,6 +54,7 @@ def test_scripts_are_distinct():
     assert len(SCRIPTS) == len(set(SCRIPTS)) > 160
 
 
+@settings(deadline=None)
 @given(st.from_regex(r"[a-z]{3}_[A-Z][a-z]{3}", fullmatch=True))
 def test_parse_lang_well_formed_code_round_trips(code):
     assert str(parse_lang(code)) == code

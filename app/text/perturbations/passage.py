@@ -14,6 +14,8 @@ MAX_CLUSTERS = 2048
 # A mark that Unicode lets stand alone, as it does with some Burmese vowel signs, belongs to the
 # letter before it all the same.
 _CLUSTER = regex.compile(r"\X(?:(?=\p{M})\X)*")
+# Hangul fillers are letters by category, but nothing shows of a text that keeps them alone.
+_FILLERS = frozenset("\u115f\u1160\u3164\uffa0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Passage:
         inside = False
         for match in _CLUSTER.finditer(text):
             first = match.group()[0]
-            letter = first.isalpha()
+            letter = first.isalpha() and first not in _FILLERS
             words += letter and not inside
             inside = letter
             script = script_of_character(first)
