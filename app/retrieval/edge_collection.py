@@ -268,17 +268,8 @@ class EdgeCollection:
         return self._shard
 
     def _require_space(self, needed: int, reserve: int | None = None) -> None:
-        disk = os.statvfs(self.directory)
-        if disk.f_flag & os.ST_RDONLY:
-            raise StoreError(f"{self.directory} is read-only; searches go on, writes need it back.")
-        free = disk.f_bavail * disk.f_frsize
         reserve = self._reserve_bytes if reserve is None else reserve
-        if free < needed + reserve:
-            raise StoreError(
-                f"{free >> 20} MiB are free at {self.directory}, {(needed >> 20) + 1} MiB and a "
-                f"reserve of {reserve >> 20} MiB are needed; free some space. "
-                "Searches go on."
-            )
+        layout.require_space(self.directory, needed, reserve)
 
 
 def _score(row: Row) -> float:

@@ -15,6 +15,8 @@ from app.retrieval.edge_shard import Shard
 from app.retrieval.layout import CollectionMeta
 from app.retrieval.points import require_name
 
+_EMPTY_BYTES = 8 << 20
+
 
 def create_collection(
     root: Path, name: str, dim: int, model: str, reserve_bytes: int
@@ -22,9 +24,10 @@ def create_collection(
     """Create an empty collection durably and open it.
 
     Raises:
-        StoreError: If the engine fails.
+        StoreError: If the disk is nearly full or the engine fails.
         OSError: If the disk does.
     """
+    layout.require_space(root, _EMPTY_BYTES, reserve_bytes)
     partial = root / f".creating-{uuid.uuid4().hex}"
     created = datetime.now(UTC).isoformat(timespec="seconds")
     meta = CollectionMeta(name, dim, model, created, layout.new_shard_name())

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from app.errors import StoreError
+
 FORMAT = 1
 META = "collection.json"
 SEAL = "seal.json"
@@ -110,6 +112,31 @@ def unseal(directory: Path) -> None:
     """Remove the seal, durably, before the engine may change a file."""
     (directory / SEAL).unlink(missing_ok=True)
     sync_directory(directory)
+
+
+def require_space(directory: Path, needed: int, reserve: int) -> None:
+    """Refuse to write on a read-only or nearly full disk.
+
+    The engine writes through memory maps of sparse files: where a page finds no space, the kernel
+    kills the process. So the question comes before the write.
+
+    Args:
+        directory: Where the write will go.
+        needed: Bytes that the write may take.
+        reserve: Bytes to leave free.
+
+    Raises:
+        StoreError: If the disk is read-only or has less than both together.
+    """
+    disk = os.statvfs(directory)
+    if disk.f_flag & os.ST_RDONLY:
+        raise StoreError(f"{directory} is read-only; searches go on, writes need it writable.")
+    free = disk.f_bavail * disk.f_frsize
+    if free < needed + reserve:
+        raise StoreError(
+            f"{free >> 20} MiB are free at {directory}, {(needed >> 20) + 1} MiB and a reserve of "
+            f"{reserve >> 20} MiB are needed; free some space. Searches go on."
+        )
 
 
 def copy_tree(source: Path, target: Path) -> None:

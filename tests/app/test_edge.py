@@ -219,6 +219,10 @@ def test_write_on_a_disk_that_is_nearly_full_is_refused_and_reads_go_on(tmp_path
     store = EdgeStore.open(tmp_path, reserve_bytes=1 << 60)
     with pytest.raises(StoreError, match="free"):
         store.upsert("demo", documents_of(1, "second"), vectors_of(1))
+    with pytest.raises(StoreError, match="free"):
+        store.create("other", DIM, "m")
+    with pytest.raises(StoreError, match="free"):
+        store.delete("demo", ["d0"])
     assert store.get("demo", ["d0"]) == documents_of(1)
     assert len(store.search("demo", vectors_of(1), 50)[0]) == 50
     store.close()
