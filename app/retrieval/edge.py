@@ -47,7 +47,8 @@ class EdgeStore:
         self._root = root
         self._lock = lock
         self._reserve_bytes = reserve_bytes
-        self._table = threading.RLock()
+        self._changing = threading.Lock()  # Held for the whole of create, drop and close
+        self._table = threading.RLock()  # Held for an instant, so that searches never wait
         self._open: dict[str, EdgeCollection] = {}
         self._damaged: dict[str, str] = {}
         self._closing = threading.Event()
@@ -101,9 +102,11 @@ class EdgeStore:
             raise InvalidInputError(
                 "model is empty; give the id of the encoder of this collection."
             )
-        with self._table:
-            self._require_open()
-            if name in self._open or name in self._damaged:
+        with self._changing:
+            with self._table:
+                self._require_open()
+                taken = name in self._open or name in self._damaged
+            if taken:
                 found = self._find(name).describe()
                 if (found.dim, found.model) != (dim, model):
                     raise ConflictError(
@@ -112,24 +115,28 @@ class EdgeStore:
                     )
                 return found
             with _disk_errors(f"creating {name}"):
-                self._open[name] = edge_files.create_collection(
+                collection = edge_files.create_collection(
                     self._root, name, dim, model, self._reserve_bytes
                 )
-            return self._open[name].describe()
+            with self._table:
+                self._open[name] = collection
+            return collection.describe()
 
     def drop(self, name: str) -> None:
         """Delete a collection, also one that is unavailable."""
         require_name(name)
-        with self._table, _disk_errors(f"dropping {name}"):
-            self._require_open()
-            if name not in self._open and name not in self._damaged:
-                raise _not_found(name)
-            collection = self._open.pop(name, None)
-            self._damaged[name] = "it is being dropped"
+        with self._changing, _disk_errors(f"dropping {name}"):
+            with self._table:
+                self._require_open()
+                if name not in self._open and name not in self._damaged:
+                    raise _not_found(name)
+                collection = self._open.pop(name, None)
+                self._damaged[name] = "it is being dropped"
             if collection is not None:
                 collection.close(sealed=False)
             edge_files.remove_collection(self._root / name)
-            del self._damaged[name]
+            with self._table:
+                del self._damaged[name]
 
     def collections(self) -> list[Collection]:
         """List the collections that are open, by name; see also ``unavailable``."""
@@ -199,18 +206,18 @@ class EdgeStore:
     def close(self) -> None:
         """Flush and seal all collections and release the directory."""
         self._closing.set()
-        with self._table:
-            if self._closed:
-                return
-            self._closed = True
-            for name, collection in self._open.items():
+        with self._changing:
+            with self._table:
+                if self._closed:
+                    return
+                self._closed = True
+                collections = dict(self._open)
+                self._open.clear()
+            for name, collection in collections.items():
                 try:
                     collection.close()
                 except (ServiceError, OSError):
-                    _log.exception(
-                        "closing %s failed; it will be recovered at the next start", name
-                    )
-            self._open.clear()
+                    _log.exception("closing %s failed; the next start will recover it", name)
         for thread in self._upkeep:
             thread.join()
         self._lock.release()

@@ -97,7 +97,8 @@ def main(arguments: list[str]) -> int:
     action, path = arguments
     if sys.platform == "linux":  # Elsewhere an orphan finishes a build that nobody adopts
         ctypes.CDLL(None).prctl(_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-    os.nice(10)
+    if action == "optimize":  # Nobody waits for it; a recovery holds up the start
+        os.nice(10)
     try:
         {"recover": _recover, "optimize": _optimize}[action](Path(path))
     except StoreError as error:
