@@ -95,8 +95,8 @@ class HybridBatches:
         query, document = self._draw_cross(rng) if cross else self._draw_mono(rng)
         return Batch(
             kind="cross" if cross else "mono",
-            query=self._collate(query, rng),
-            document=self._collate(document, rng),
+            query=self._collate(query),
+            document=self._collate(document),
             pivots=document.pivots,
             masked=false_negatives(query.texts, document.texts, query.pivots, document.pivots),
         )
@@ -129,12 +129,8 @@ class HybridBatches:
         starts = self._tokens.offsets[texts] + rng.integers(0, room + 1)
         return _Draw(texts, pivots, starts, lengths)
 
-    def _collate(self, draw: _Draw, rng: Generator) -> Side:
-        input_ids, mask = self._tokens.gather(draw.starts, draw.lengths)  # (pairs, seq)
-        if self._config.token_dropout:
-            kept = mask * (rng.random(mask.shape) >= self._config.token_dropout)
-            mask = np.where(kept.any(axis=1, keepdims=True), kept, mask)
-        return Side(input_ids, mask)
+    def _collate(self, draw: _Draw) -> Side:
+        return Side(*self._tokens.gather(draw.starts, draw.lengths))  # (pairs, seq) each
 
 
 class _Pairs:
@@ -147,7 +143,7 @@ class _Pairs:
         _, self._starts, self._sizes = np.unique(
             keys[self._rows], return_index=True, return_counts=True
         )
-        corpus = bitext.corpus[self._rows[self._starts]]
+        corpus = bitext.corpus[self._rows[self._starts]].astype(np.int64)
         shares = bucket_weights(corpus, self._sizes, weights, exponent)
         self._cumulative = np.cumsum(shares)
         self._bitext = bitext

@@ -28,6 +28,7 @@ class TokenizerSection(Section):
 
     vocab_size: int = Field(ge=256, le=1_000_000, description="tokens, [PAD] and [UNK] included")
     sample_characters: int = Field(default=20_000_000, ge=10_000, description="text to learn from")
+    romanize: bool = Field(default=True, description="write all scripts but Chinese in Latin")
 
 
 class EncoderSection(Section):
@@ -57,9 +58,6 @@ class BatchesSection(Section):
     cross_probability: float = Field(default=0.5, ge=0.0, le=1.0, description="cross-lingual share")
     pivot_free: float = Field(default=0.3, ge=0.0, le=1.0, description="X-Y pairs without pivot")
     neighbor_probability: float = Field(default=0.3, ge=0.0, le=1.0, description="in mono batches")
-    token_dropout: float = Field(
-        default=0.0, ge=0.0, lt=1.0, description="share of tokens left out"
-    )
 
 
 class LossSection(Section):

@@ -158,7 +158,7 @@ def load_bitext(folder: Path, corpora: Sequence[Corpus], languages: Sequence[str
         return np.concatenate([m[getattr(p, column)] for m, p in zip(into, parts, strict=True)])
 
     text_a, text_b = joined("text_a", into_texts), joined("text_b", into_texts)
-    filled = pc.utf8_length(texts).to_numpy() > 0  # (texts,)
+    filled = pc.call_function("utf8_length", [texts]).to_numpy() > 0  # (texts,)
     keep = (text_a != text_b) & filled[text_a] & filled[text_b]  # (pairs,)
     sizes = [len(part.text_a) for part in parts]
     return Bitext(
@@ -215,8 +215,8 @@ def _read_pairs(folder: Path, corpus: Corpus, languages: Sequence[str]) -> _Part
         raise CorpusError(f"{path} lacks {', '.join(missing)}: expected the columns {columns}")
     if languages:
         wanted = pa.array(languages, pa.string())
-        kept = [pc.is_in(table[c].cast(pa.string()), wanted) for c in ("lang_a", "lang_b")]
-        table = table.filter(pc.and_(*kept))
+        field = pc.field
+        table = table.filter(field("lang_a").isin(wanted) & field("lang_b").isin(wanted))
     langs, (lang_a, lang_b) = _index_columns(table, "lang_a", "lang_b")
     texts, (text_a, text_b) = _index_columns(table, "text_a", "text_b")
     normalized = pa.array(map(normalize, iterate_texts(texts)), pa.large_string())

@@ -30,7 +30,7 @@ from training.config import OptimSection, TrainConfig
 from training.corpus import Bitext, data_folder, iterate_texts, load_bitext, select_corpora
 from training.evaluate import flores_accuracy, mean_of
 from training.model import as_encode, encoder_of, new_encoder
-from training.tokenization import PAD_TOKEN, build_tokenizer, sample_texts
+from training.tokenization import PAD_ID, build_tokenizer, sample_texts
 from training.tokens import tokenize_texts
 from training.trainer import Trainer
 
@@ -65,11 +65,10 @@ def train(config: TrainConfig, folder: Path, *, resume: bool) -> bool:
     log.info("reading %d corpora", len(corpora))
     bitext = load_bitext(data, corpora, config.corpora.languages)
     tokenizer = Tokenizer.from_str(before.tokenizer) if before else _learn(config, bitext)
-    pad_id = tokenizer.token_to_id(PAD_TOKEN)
     log.info("tokenizing %d texts of %d pairs", len(bitext.texts), len(bitext))
     batches = HybridBatches(
         bitext,
-        tokenize_texts(tokenizer, iterate_texts(bitext.texts), pad_id),
+        tokenize_texts(tokenizer, iterate_texts(bitext.texts), PAD_ID),
         config.corpora,
         config.batches,
         max_tokens=config.encoder.max_tokens,
@@ -79,7 +78,7 @@ def train(config: TrainConfig, folder: Path, *, resume: bool) -> bool:
     encoder = (
         encoder_of(before)
         if before
-        else new_encoder(config.encoder, tokenizer.get_vocab_size(), pad_id)
+        else new_encoder(config.encoder, tokenizer.get_vocab_size(), PAD_ID)
     )
     trainer = Trainer(config, encoder, tokenizer, bitext)
     if before:
@@ -155,7 +154,7 @@ def _due(every: int, step: int, last: int) -> bool:
 def _learn(config: TrainConfig, bitext: Bitext) -> Tokenizer:
     log.info("learning %d tokens", config.tokenizer.vocab_size)
     sample = sample_texts(bitext, config.tokenizer.sample_characters, seed=config.run.seed)
-    return build_tokenizer(sample, config.tokenizer.vocab_size, romanize=True)
+    return build_tokenizer(sample, config.tokenizer.vocab_size, romanize=config.tokenizer.romanize)
 
 
 def _find_checkpoint(config: TrainConfig, folder: Path, *, resume: bool) -> Snapshot | None:

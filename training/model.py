@@ -144,9 +144,15 @@ def new_encoder(section: EncoderSection, vocab_size: int, pad_id: int) -> Encode
     Raises:
         CheckpointError: If the backbone's folder cannot be read or does not fit.
     """
-    shared = {"vocab_size": vocab_size, "max_tokens": section.max_tokens, "pad_id": pad_id}
+    config = EncoderConfig(
+        kind=section.kind,
+        dim=section.dim,
+        vocab_size=vocab_size,
+        max_tokens=section.max_tokens,
+        pad_id=pad_id,
+    )
     if section.kind == "static":
-        return StaticEncoder(EncoderConfig(kind="static", dim=section.dim, **shared))
+        return StaticEncoder(config)
     backbone = _read_backbone(section, vocab_size) if section.backbone else None
     if backbone is None:
         layout = BertConfig(
@@ -162,10 +168,8 @@ def new_encoder(section: EncoderSection, vocab_size: int, pad_id: int) -> Encode
             pad_token_id=pad_id,
         )
         backbone = AutoModel.from_config(layout, add_pooling_layer=False)
-    config = EncoderConfig(
-        kind="transformer", dim=section.dim, backbone=backbone.config.to_diff_dict(), **shared
-    )
-    return TransformerEncoder(config, backbone)
+    layout = backbone.config.to_diff_dict()
+    return TransformerEncoder(config.model_copy(update={"backbone": layout}), backbone)
 
 
 def _read_backbone(section: EncoderSection, vocab_size: int) -> Any:

@@ -47,17 +47,16 @@ class RowAdam(torch.optim.Optimizer):
         for group in self.param_groups:
             for table in group["params"]:
                 if table.grad is not None:
-                    self._update(table, group)
+                    self._update(table, table.grad, group)
         return loss
 
-    def _update(self, table: Tensor, group: dict[str, Any]) -> None:
+    def _update(self, table: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[table]
         if not state:
             state["first"] = torch.zeros_like(table)  # (rows, dim)
             state["second"] = torch.zeros_like(table)  # (rows, dim)
             state["updates"] = torch.zeros(len(table), device=table.device)  # (rows,)
-        gradient = table.grad if table.grad.is_sparse else table.grad.to_sparse(1)
-        gradient = gradient.coalesce()
+        gradient = (gradient if gradient.is_sparse else gradient.to_sparse(1)).coalesce()
         rows, values = gradient.indices()[0], gradient.values()  # (touched,), (touched, dim)
         beta1, beta2 = group["betas"]
         updates = state["updates"].index_select(0, rows) + 1

@@ -224,7 +224,9 @@ def sample_texts(
         Texts in a random order; those of small languages repeat up to ten times.
     """
     rng = np.random.default_rng(seed)
-    lengths = pc.utf8_length(bitext.texts).to_numpy().astype(np.int64)  # (texts,)
+    lengths = (
+        pc.call_function("utf8_length", [bitext.texts]).to_numpy().astype(np.int64)
+    )  # (texts,)
     pools = {lang: pool for lang, pool in texts_by_language(bitext).items() if len(pool)}
     powers = {lang: float(lengths[pool].sum()) ** exponent for lang, pool in pools.items()}
     chosen = []

@@ -1,0 +1,185 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from training.batches import (
+    Batch,
+    HybridBatches,
+    bucket_weights,
+    draw_weighted,
+    false_negatives,
+)
+from training.config import BatchesSection, CorporaSection
+from training.corpus import Bitext, load_bitext, select_corpora
+from training.tokens import TokenTable
+
+MAX_TOKENS = 8
+
+
+@pytest.fixture(scope="module")
+def bitext(data: Path) -> Bitext:
+    return load_bitext(data, select_corpora(["nllb-seed", "wikipedia-app"], shippable=True))
+
+
+@pytest.fixture(scope="module")
+def tokens(bitext: Bitext) -> TokenTable:
+    """Each text as one token a word, numbered so that the text can be told from any token."""
+    lengths = np.array([len(text.split()) for text in bitext.texts.to_pylist()])
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return TokenTable(np.arange(1, offsets[-1] + 1, dtype=np.int32), offsets, pad_id=0)
+
+
+def make(bitext: Bitext, tokens: TokenTable, **batches: float) -> HybridBatches:
+    return HybridBatches(
+        bitext,
+        tokens,
+        CorporaSection(weights={"nllb-seed": 1.0, "wikipedia-app": 1.0}),
+        BatchesSection(pairs=32, **batches),  # type: ignore[arg-type]
+        max_tokens=MAX_TOKENS,
+        seed=5,
+    )
+
+
+def texts_of(tokens: TokenTable, input_ids: np.ndarray) -> np.ndarray:
+    """Which text each row's first token stands in."""
+    return np.searchsorted(tokens.offsets, input_ids[:, 0] - 1, side="right") - 1
+
+
+def langs_of(bitext: Bitext, texts: np.ndarray) -> list[str]:
+    known = dict(zip(bitext.text_a.tolist(), bitext.lang_a.tolist(), strict=True))
+    known |= dict(zip(bitext.text_b.tolist(), bitext.lang_b.tolist(), strict=True))
+    return [bitext.langs[known[text]] for text in texts.tolist()]
+
+
+def same(left: Batch, right: Batch) -> bool:
+    return all(
+        np.array_equal(a, b)
+        for a, b in (
+            (left.query.input_ids, right.query.input_ids),
+            (left.document.input_ids, right.document.input_ids),
+            (left.query.attention_mask, right.query.attention_mask),
+            (left.masked[0], right.masked[0]),
+            (left.masked[1], right.masked[1]),
+        )
+    )
+
+
+def test_batch_depends_on_seed_and_step_alone(bitext: Bitext, tokens: TokenTable) -> None:
+    first, second = make(bitext, tokens), make(bitext, tokens)
+    second.batch(0)  # another history
+    assert same(first.batch(7), second.batch(7))
+    assert not same(first.batch(7), first.batch(8))
+
+
+def test_batch_cross_pairs_translations_in_two_languages(
+    bitext: Bitext, tokens: TokenTable
+) -> None:
+    pivot_of = dict(zip(bitext.text_b.tolist(), bitext.text_a.tolist(), strict=True))
+    batch = make(bitext, tokens, cross_probability=1.0, pivot_free=0.5).batch(0)
+    queries = texts_of(tokens, batch.query.input_ids)
+    documents = texts_of(tokens, batch.document.input_ids)
+    langs = list(zip(langs_of(bitext, queries), langs_of(bitext, documents), strict=True))
+    assert batch.kind == "cross"
+    assert all(left != right for left, right in langs)
+    for query, document in zip(queries.tolist(), documents.tolist(), strict=True):
+        assert pivot_of.get(query, query) == pivot_of.get(document, document)
+    assert any("eng_Latn" in pair for pair in langs)
+    assert any("eng_Latn" not in pair for pair in langs)
+
+
+def test_batch_cross_without_pivot_free_always_has_the_pivot(
+    bitext: Bitext, tokens: TokenTable
+) -> None:
+    batch = make(bitext, tokens, cross_probability=1.0, pivot_free=0.0).batch(0)
+    queries = langs_of(bitext, texts_of(tokens, batch.query.input_ids))
+    documents = langs_of(bitext, texts_of(tokens, batch.document.input_ids))
+    assert all("eng_Latn" in pair for pair in zip(queries, documents, strict=True))
+    assert {"eng_Latn"} < set(queries)  # either side may be the query
+
+
+def test_batch_mono_is_in_one_language(bitext: Bitext, tokens: TokenTable) -> None:
+    maker = make(bitext, tokens, cross_probability=0.0, neighbor_probability=0.5)
+    seen = set()
+    for step in range(12):
+        batch = maker.batch(step)
+        texts = [texts_of(tokens, s.input_ids) for s in (batch.query, batch.document)]
+        langs = {lang for side in texts for lang in langs_of(bitext, side)}
+        assert batch.kind == "mono"
+        assert len(langs) == 1
+        seen |= langs
+    assert len(seen) > 2
+
+
+def test_batch_mono_neighbors_follow_one_another(bitext: Bitext, tokens: TokenTable) -> None:
+    batch = make(bitext, tokens, cross_probability=0.0, neighbor_probability=1.0).batch(3)
+    nllb = {
+        (int(bitext.text_b[row]), int(bitext.text_b[row + 1]))
+        for row in range(len(bitext) - 1)
+        if bitext.corpus[row] == bitext.corpus[row + 1] == 0
+    } | {(int(bitext.text_a[row]), int(bitext.text_a[row + 1])) for row in range(59)}
+    queries = texts_of(tokens, batch.query.input_ids).tolist()
+    documents = texts_of(tokens, batch.document.input_ids).tolist()
+    moved = [(q, d) for q, d in zip(queries, documents, strict=True) if q != d]
+    assert moved
+    assert set(moved) <= nllb
+
+
+def test_batch_crops_are_spans_shorter_than_their_text(bitext: Bitext, tokens: TokenTable) -> None:
+    batch = make(bitext, tokens, cross_probability=0.0, neighbor_probability=0.0).batch(0)
+    kept = batch.query.attention_mask.sum(axis=1)
+    assert (kept < tokens.lengths[texts_of(tokens, batch.query.input_ids)]).all()
+    assert (kept > 0).all()
+    steps = np.diff(batch.query.input_ids, axis=1)[batch.query.attention_mask[:, 1:] == 1]
+    assert (steps == 1).all()
+
+
+def test_batch_no_row_is_longer_than_max_tokens(bitext: Bitext, tokens: TokenTable) -> None:
+    batch = make(bitext, tokens, cross_probability=1.0).batch(0)
+    assert tokens.lengths.max() > MAX_TOKENS
+    assert batch.query.input_ids.shape == (32, MAX_TOKENS)
+    assert (batch.query.input_ids[batch.query.attention_mask == 0] == 0).all()
+
+
+def test_batch_masked_are_exactly_the_translations_of_one_sentence(
+    bitext: Bitext, tokens: TokenTable
+) -> None:
+    pivot_of = dict(zip(bitext.text_b.tolist(), bitext.text_a.tolist(), strict=True))
+    batch = make(bitext, tokens, cross_probability=1.0).batch(1)
+    said = [
+        np.array([pivot_of.get(t, t) for t in texts_of(tokens, side.input_ids).tolist()])
+        for side in (batch.query, batch.document)
+    ]
+    expected = said[0][:, None] == said[1][None, :]
+    np.fill_diagonal(expected, False)
+    assert set(zip(*batch.masked, strict=True)) == set(zip(*np.nonzero(expected), strict=True))
+    assert len(batch.masked[0]) > 0
+
+
+def test_false_negatives_hand_computed() -> None:
+    query_texts = np.array([1, 2, 3, 1])
+    document_texts = np.array([5, 6, 5, 8])
+    query_pivots = np.array([10, 20, 30, 40])
+    document_pivots = np.array([10, 30, 50, 40])
+    rows, columns = false_negatives(query_texts, document_texts, query_pivots, document_pivots)
+    assert list(zip(rows.tolist(), columns.tolist(), strict=True)) == [
+        (0, 2),  # documents 0 and 2 are one text
+        (0, 3),  # queries 0 and 3 are one text
+        (2, 0),
+        (2, 1),  # query 2 and document 1 translate one text
+        (3, 0),
+    ]
+
+
+def test_bucket_weights_share_each_corpus_by_power_of_size() -> None:
+    found = bucket_weights(
+        np.array([0, 0, 1]), np.array([100, 400, 7]), np.array([3.0, 2.0]), exponent=0.5
+    )
+    assert found == pytest.approx([1.0, 2.0, 2.0])
+
+
+def test_draw_weighted_follows_the_weights() -> None:
+    drawn = draw_weighted(np.random.default_rng(0), np.cumsum([1.0, 0.0, 3.0]), 4000)
+    shares = np.bincount(drawn, minlength=3) / 4000
+    assert shares[1] == 0
+    assert shares == pytest.approx([0.25, 0.0, 0.75], abs=0.03)
