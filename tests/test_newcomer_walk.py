@@ -277,7 +277,7 @@ def test_serve_after_a_cut_short_installation_without_a_package_index(
     dead = subprocess.Popen(["true"])
     dead.wait()
     (venv / ".installing").write_text(str(dead.pid))
-    nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/", "PIP_RETRIES": "0"}
+    nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/", "PIP_RETRIES": "1"}
     offline = Checkout(checkout.folder, checkout.environ | nowhere, checkout.port)
     done = offline.make("serve", f"VENV={venv}")
     assert done.returncode != 0
