@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
@@ -64,7 +65,7 @@ def load_source(folder: Path) -> Checkpoint:
     """Load a checkpoint.
 
     Raises:
-        ArtifactError: If the folder is of a kind that cannot be exported.
+        ArtifactError: If the folder is of a kind that cannot be exported, or a weight is no number.
         CheckpointError: If it is a checkpoint but incomplete, changed or malformed.
     """
     if not (folder / MANIFEST).is_file():
@@ -79,6 +80,12 @@ def load_source(folder: Path) -> Checkpoint:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{folder}: its configuration makes no encoder: {error}") from error
+    for name, tensor in encoder.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise ArtifactError(
+                f"{folder}: got weights in {name} that are not finite; expected numbers. The "
+                "training run diverged: export an earlier checkpoint, or lower its learning rate."
+            )
     return Checkpoint(snapshot.config, encoder, snapshot.tokenizer, snapshot.run)
 
 

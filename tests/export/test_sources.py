@@ -1,0 +1,88 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+from app.errors import ArtifactError
+from export.sources import load_source
+from training.checkpoint import CheckpointError
+
+from .conftest import save
+
+
+@pytest.mark.parametrize("kind", ["static", "bert", "xlm-r"])
+def test_load_source_gives_encoder_and_history(
+    kind: str, checkpoints: Callable[[str], Path]
+) -> None:
+    checkpoint = load_source(checkpoints(kind))
+
+    vectors = checkpoint.as_encode()(["Daktari huja kijijini."])
+    assert np.linalg.norm(vectors) == pytest.approx(1, abs=1e-5)
+    assert checkpoint.languages == ("eng_Latn", "swh_Latn")
+    assert [(one.name, one.licence) for one in checkpoint.corpora] == [("made-up", "CC0-1.0")]
+
+
+@pytest.mark.parametrize(
+    ("files", "kind"),
+    [
+        (None, "no such directory"),
+        ({}, "no checkpoint"),
+        ({"config.json": {"model_type": "bert"}}, "a plain transformers model"),
+        ({"config.json": {}, "modules.json": []}, "a sentence-transformers model"),
+        ({"config.json": {}, "run.json": {}}, "interrupted"),
+    ],
+)
+def test_load_source_other_folder_is_named_and_refused(
+    files: dict[str, object] | None, kind: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    if files is not None:
+        folder.mkdir()
+        for name, content in files.items():
+            (folder / name).write_text(json.dumps(content))
+
+    with pytest.raises(ArtifactError, match=f"{kind}.*expected a checkpoint"):
+        load_source(folder)
+
+
+def test_load_source_changed_weights_are_refused(
+    checkpoints: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "changed"
+    folder.mkdir()
+    for path in checkpoints("static").iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    with (folder / "model.safetensors").open("r+b") as out:
+        out.seek(-1, 2)
+        out.write(b"\x7f")
+
+    with pytest.raises(CheckpointError, match=r"model\.safetensors"):
+        load_source(folder)
+
+
+def test_load_source_code_in_the_folder_is_not_run(
+    checkpoints: Callable[[str], Path], tmp_path: Path, tiny_tokenizer: Tokenizer
+) -> None:
+    encoder = load_source(checkpoints("bert")).encoder
+    backbone = {**(encoder.config.backbone or {}), "auto_map": {"AutoModel": "evil.Model"}}
+    encoder.config = encoder.config.model_copy(update={"backbone": backbone})
+    folder = save(tmp_path / "checkpoint", encoder, tiny_tokenizer)
+    (folder / "evil.py").write_text("raise SystemExit('was run')")
+
+    assert load_source(folder).config.kind == "transformer"
+
+
+def test_load_source_weights_that_are_not_numbers_are_refused(
+    checkpoints: Callable[[str], Path], tmp_path: Path, tiny_tokenizer: Tokenizer
+) -> None:
+    encoder = load_source(checkpoints("static")).encoder
+    with torch.no_grad():
+        next(encoder.parameters())[3, 1] = torch.nan
+    folder = save(tmp_path / "checkpoint", encoder, tiny_tokenizer)
+
+    with pytest.raises(ArtifactError, match=r"embeddings\.weight that are not finite"):
+        load_source(folder)
