@@ -1,18 +1,19 @@
 """Black-box search for the worst text within an edit budget and a query budget.
 
 One attack is a query under one family of perturbations. It tries single edits, then adds more to
-the worst texts found. All attacks advance together, round by round, so that their candidates fill
-the encoder's batches.
+the texts that hurt most: by turns edits that hurt on their own, and edits not tried yet. All
+attacks advance together, round by round, so that their candidates fill the encoder's batches.
 
 What is tried next never depends on how much budget is left: level d (texts with d edits) sees its
 own and lower levels only, and each round gives every level its share, whether the edit budget
 allows that level or not. Hence a larger budget of queries or of edits tries all that a smaller one
 tries and more, and can never report a better rank. The price is that a small edit budget leaves
-part of the query budget unused: of 64 queries, one edit may use 40 and two edits 52.
+part of the query budget unused: of 64 queries, one edit uses 34, two use 52 and three 57.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import NamedTuple
 
 from app.robustness.goal import Demotion, Standing
@@ -24,6 +25,7 @@ _FIRST_ROUND = 16
 _SINGLES, _PAIRS, _DEEP = 6, 6, 4
 _EXPLOITED = _SINGLES // 2
 _PARENTS, _PARTNERS = 8, 32
+_GROUND = 4
 _IDLE_ROUNDS = 32
 
 
@@ -71,7 +73,8 @@ class Attack:
     _combined: set[tuple[Edit, ...]] = field(default_factory=set)
     _next: int = 0
     _used: set[int] = field(default_factory=set)
-    _words: dict[tuple[Edit, ...], int] = field(default_factory=dict)
+    _places: dict[int, int] = field(default_factory=dict)
+    _words: dict[Edit, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # Where the query came normalized, so shall the adversarial text be.
@@ -108,7 +111,8 @@ class Attack:
                 level = self._levels.setdefault(candidate.level, [])
                 level.append(Tried(candidate, standing))
         for level in self._levels.values():
-            level.sort(key=lambda entry: entry.standing.badness, reverse=True)
+            # The margin leads on where the rank is flat or jumps; the rank decides who is worst.
+            level.sort(key=lambda entry: entry.standing.climb)
 
     @property
     def complete(self) -> bool:
@@ -145,7 +149,7 @@ class Attack:
             yield candidate
 
     def _promising(self) -> Iterator[Candidate]:
-        words = [self._words[entry.candidate.edits] for entry in self._levels.get(1, [])]
+        words = [self._words[entry.candidate.edits[0]] for entry in self._levels.get(1, [])]
         for word in dict.fromkeys(words[:_EXPLOITED]):
             for index in range(self._next, len(self.pool)):
                 if self.pool[index].word == word:
@@ -162,26 +166,54 @@ class Attack:
         self._used.add(index)
         candidate = self._build((self.pool[index].edit,))
         if candidate:
-            self._words[candidate.edits] = self.pool[index].word
+            self._words[self.pool[index].edit] = self.pool[index].word
             yield candidate
 
     def _combinations(self, level: int) -> Iterator[Candidate]:
-        """Add the worst single edits to the worst texts of the level below."""
+        """By turns: the worst single edits, and edits not tried yet, on top of the worst texts."""
+        known, fresh = self._known_pairs(level), self._fresh_pairs(level)
+        while True:
+            candidate = next(known, None)
+            if candidate:
+                yield candidate
+            other = next(fresh, None)
+            if other:
+                yield other
+            if not candidate and not other:
+                return
+
+    def _known_pairs(self, level: int) -> Iterator[Candidate]:
         parents = self._levels.get(level - 1, [])[:_PARENTS]
         partners = self._levels.get(1, [])[:_PARTNERS]
-        for total in range(len(parents) + len(partners)):
-            for place in range(min(total + 1, len(parents))):
-                if total - place >= len(partners):
-                    continue
+        pairs = sorted(product(range(len(parents)), range(len(partners))), key=sum)
+        # A second edit in a word that is broken already adds little; such pairs come last.
+        for same_word in (False, True):
+            for place, partner in pairs:
                 edits = parents[place].candidate.edits
-                (added,) = partners[total - place].candidate.edits
-                combined = tuple(sorted((*edits, added)))
-                if combined in self._combined or not fits(added, edits):
-                    continue
-                self._combined.add(combined)
-                candidate = self._build(combined)
-                if candidate:
-                    yield candidate
+                (added,) = partners[partner].candidate.edits
+                if (self._words[added] in {self._words[edit] for edit in edits}) is same_word:
+                    yield from self._combine(edits, added)
+
+    def _fresh_pairs(self, level: int) -> Iterator[Candidate]:
+        parents = self._levels.get(level - 1, [])[:_GROUND]
+        for place in range(self._places.get(level, 0), len(self.pool)):
+            self._places[level] = place + 1
+            proposal = self.pool[-1 - place]
+            self._words[proposal.edit] = proposal.word
+            for turn in range(len(parents)):
+                edits = parents[(place + turn) % len(parents)].candidate.edits
+                if proposal.word not in {self._words[edit] for edit in edits}:
+                    yield from self._combine(edits, proposal.edit)
+                    break
+
+    def _combine(self, edits: tuple[Edit, ...], added: Edit) -> Iterator[Candidate]:
+        combined = tuple(sorted((*edits, added)))
+        if combined in self._combined or not fits(added, edits):
+            return
+        self._combined.add(combined)
+        candidate = self._build(combined)
+        if candidate:
+            yield candidate
 
     def _build(self, edits: tuple[Edit, ...]) -> Candidate | None:
         text = apply_edits(self.text, edits)

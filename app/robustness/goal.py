@@ -37,7 +37,12 @@ class Standing:
     @property
     def badness(self) -> tuple[int, float]:
         """What an attack maximizes; a rank beyond the depth counts as the next one."""
-        return (self.rank or SEARCH_DEPTH + 1, -round(self.margin, _DIGITS))
+        return (self.rank or SEARCH_DEPTH + 1, -self.climb)
+
+    @property
+    def climb(self) -> float:
+        """What a search goes by, the lower the worse: the margin, without its last bits."""
+        return round(self.margin, _DIGITS)
 
 
 @dataclass(frozen=True, slots=True)
