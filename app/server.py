@@ -13,6 +13,7 @@ import socket
 import time
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -60,8 +61,17 @@ def serve(settings: Settings) -> None:
         InvalidInputError: If the address cannot be listened on.
         SystemExit: If the service cannot start.
     """
-    listener = bind(settings.host, settings.port)
-    app = create_app(settings)
+    with contextlib.closing(bind(settings.host, settings.port)) as listener:
+        app = create_app(settings)
+        host, port = listener.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        app.state.service.url = f"http://{shown}:{port}"
+        build_server(app, settings).run(sockets=[listener])
+    log(logging.INFO, "ended")
+
+
+def build_server(app: Any, settings: Settings) -> Server:
+    """Put an application of ``create_app`` behind the bounded protocol."""
     service: Service = app.state.service
 
     def count(status: int) -> None:
@@ -87,12 +97,7 @@ def serve(settings: Settings) -> None:
         timeout_keep_alive=settings.idle_timeout_s,  # pyright: ignore[reportArgumentType]
         timeout_graceful_shutdown=settings.shutdown_s,  # pyright: ignore[reportArgumentType]
     )
-    host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    service.url = f"http://{shown}:{port}"
-    with contextlib.closing(listener):
-        Server(config, service, settings.drain_s).run(sockets=[listener])
-    log(logging.INFO, "ended")
+    return Server(config, service, settings.drain_s)
 
 
 def bind(host: str, port: int) -> socket.socket:

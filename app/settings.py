@@ -53,90 +53,128 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
-    host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
-    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes any free one")
+    host: str = Field(default="127.0.0.1", min_length=1, description="address to listen on")
+    port: int = Field(
+        default=8000, ge=0, le=65535, description="port to listen on; 0 takes any free one"
+    )
     hosts: Names = Field(
-        (),
+        default=(),
         description="names accepted in the Host header, by commas; empty: the loopback names while "
         "listening on a loopback address, otherwise any",
     )
     state: ExpandedPath = Field(
-        Path("~/.local/share/tyntegra"),
+        default=Path("~/.local/share/tyntegra"),
         description="directory of the collections; one process at a time",
     )
     artifact: ExpandedPath = Field(
-        DEFAULT_ARTIFACT, description="artifact directory; default: the one that comes along"
+        default=DEFAULT_ARTIFACT,
+        description="artifact directory; default: the one that comes along",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="where to run; `cuda` refuses to start without a GPU"
+        default="auto", description="where to run; `cuda` refuses to start without a GPU"
     )
     precision: Literal["auto", "fp32", "fp16", "int8"] = Field(
-        "auto", description="which of the artifact's graphs to run; `auto`: what suits the device"
+        default="auto",
+        description="which of the artifact's graphs to run; `auto`: what suits the device",
     )
-    store: str = Field("embedded", description="vector engine; only `embedded` is supported")
+    store: str = Field(
+        default="embedded", description="vector engine; only `embedded` is supported"
+    )
     keys: ExpandedPath | None = Field(
-        None,
+        default=None,
         description="file of SHA-256 hashed API keys, one a line; unset: no keys are asked for",
     )
-    demo: Switch = Field(True, description="fill a collection `demo` at the first start")
+    demo: Switch = Field(default=True, description="fill a collection `demo` at the first start")
     log: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="level of the log on standard error; `debug` has a line a request"
+        default="info",
+        description="level of the log on standard error; `debug` has a line a request",
     )
 
-    threads: int = Field(0, ge=0, le=256, description="threads of a model run; 0: one a core")
+    threads: int = Field(
+        default=0, ge=0, le=256, description="threads of a model run; 0: one a core"
+    )
     max_batch_tokens: int = Field(
-        0, ge=0, le=1_048_576, description="padded tokens of a model run; 0: measured"
+        default=0, ge=0, le=1_048_576, description="padded tokens of a model run; 0: measured"
     )
     queue_texts: int = Field(
-        4096, ge=1, le=1_000_000, description="texts that may wait for the model before a 429"
+        default=4096,
+        ge=1,
+        le=1_000_000,
+        description="texts that may wait for the model before a 429",
     )
-    store_threads: int = Field(4, ge=1, le=64, description="store calls that run at a time")
+    store_threads: int = Field(default=4, ge=1, le=64, description="store calls that run at a time")
     store_waiting: int = Field(
-        64, ge=0, le=10_000, description="store calls that may wait before a 429"
+        default=64, ge=0, le=10_000, description="store calls that may wait before a 429"
     )
-    probe_threads: int = Field(1, ge=1, le=8, description="probes that run at a time")
-    probe_waiting: int = Field(4, ge=0, le=256, description="probes that may wait before a 429")
+    probe_threads: int = Field(default=1, ge=1, le=8, description="probes that run at a time")
+    probe_waiting: int = Field(
+        default=4, ge=0, le=256, description="probes that may wait before a 429"
+    )
 
     max_body_bytes: int = Field(
-        1_048_576, ge=1024, le=67_108_864, description="bytes of a request body before a 413"
+        default=1_048_576,
+        ge=1024,
+        le=67_108_864,
+        description="bytes of a request body before a 413",
     )
     max_header_bytes: int = Field(
-        16_384, ge=1024, le=262_144, description="bytes of request line and headers before a 431"
+        default=16_384,
+        ge=1024,
+        le=262_144,
+        description="bytes of request line and headers before a 431",
     )
-    max_texts: int = Field(256, ge=1, le=MAX_ITEMS, description="texts of one POST /embed")
+    max_texts: int = Field(default=256, ge=1, le=MAX_ITEMS, description="texts of one POST /embed")
     max_text_chars: int = Field(
-        8192, ge=16, le=262_144, description="characters of a text once normalized before a 413"
+        default=8192,
+        ge=16,
+        le=262_144,
+        description="characters of a text once normalized before a 413",
     )
-    max_documents: int = Field(256, ge=1, le=MAX_ITEMS, description="documents of one upsert")
-    max_queries: int = Field(64, ge=1, le=MAX_ITEMS, description="queries of one search or probe")
+    max_documents: int = Field(
+        default=256, ge=1, le=MAX_ITEMS, description="documents of one upsert"
+    )
+    max_queries: int = Field(
+        default=64, ge=1, le=MAX_ITEMS, description="queries of one search or probe"
+    )
     max_hits: int = Field(
-        4096, ge=1, le=1_000_000, description="queries times `top_k` of one search"
+        default=4096, ge=1, le=1_000_000, description="queries times `top_k` of one search"
     )
-    max_collections: int = Field(256, ge=1, le=10_000, description="collections in the store")
+    max_collections: int = Field(
+        default=256, ge=1, le=10_000, description="collections in the store"
+    )
     max_connections: int = Field(
-        512, ge=1, le=65_536, description="open connections before a 503; `tyntegra serve` only"
+        default=512,
+        ge=1,
+        le=65_536,
+        description="open connections before a 503; `tyntegra serve` only",
     )
 
     header_timeout_s: float = Field(
-        5.0, gt=0, le=300, description="seconds for the request line and headers before a 408"
+        default=5.0,
+        gt=0,
+        le=300,
+        description="seconds for the request line and headers before a 408",
     )
     body_timeout_s: float = Field(
-        10.0, gt=0, le=300, description="seconds for the body before a 408"
+        default=10.0, gt=0, le=300, description="seconds for the body before a 408"
     )
     idle_timeout_s: float = Field(
-        15.0, gt=0, le=3600, description="seconds an idle connection is kept open"
+        default=15.0, gt=0, le=3600, description="seconds an idle connection is kept open"
     )
     request_timeout_s: float = Field(
-        30.0, gt=0, le=600, description="seconds an embed, search or upsert may take before a 429"
+        default=30.0,
+        gt=0,
+        le=600,
+        description="seconds an embed, search or upsert may take before a 429",
     )
     probe_timeout_s: float = Field(
-        120.0, gt=0, le=3600, description="seconds a probe may ask for, at most"
+        default=120.0, gt=0, le=3600, description="seconds a probe may ask for, at most"
     )
     drain_s: float = Field(
-        0.0, ge=0, le=60, description="seconds between turning unready and closing the port"
+        default=0.0, ge=0, le=60, description="seconds between turning unready and closing the port"
     )
     shutdown_s: float = Field(
-        30.0, gt=0, le=600, description="seconds for requests in flight to end on SIGTERM"
+        default=30.0, gt=0, le=600, description="seconds for requests in flight to end on SIGTERM"
     )
 
     @field_validator("store")

@@ -29,8 +29,10 @@ class DocumentWire(Wire):
 
     doc_id: DocId = Field(description="its name in the collection; any characters")
     text: str = Field(description="what is searched")
-    lang: Lang | None = Field(None, description="language and script, such as `swh_Latn`")
-    metadata: Metadata = Field({}, description="strings, numbers and booleans that come along")
+    lang: Lang | None = Field(default=None, description="language and script, such as `swh_Latn`")
+    metadata: Metadata = Field(
+        default={}, description="strings, numbers and booleans that come along"
+    )
 
 
 class DocumentsRequest(Wire):

@@ -26,16 +26,17 @@ class EmbedRequest(Wire):
         examples=["Habari ya asubuhi"],
     )
     input_type: Literal["query", "document"] = Field(
-        "query", description="what the texts are; a model may be told to treat them differently"
+        default="query",
+        description="what the texts are; a model may be told to treat them differently",
     )
     truncate: bool = Field(
-        True, description="cut texts to the model's length; false refuses such texts"
+        default=True, description="cut texts to the model's length; false refuses such texts"
     )
     dimensions: int | None = Field(
-        None, ge=1, le=65_536, description="keep only the first so many; null keeps all"
+        default=None, ge=1, le=65_536, description="keep only the first so many; null keeps all"
     )
     encoding_format: Literal["float", "base64"] = Field(
-        "float", description="lists of numbers, or base64 of little-endian float32"
+        default="float", description="lists of numbers, or base64 of little-endian float32"
     )
 
 

@@ -52,21 +52,21 @@ class QueryWire(Wire):
 
     query_id: str = Field(min_length=1, max_length=128, description="its name in the answer")
     text: str
-    lang: Lang | None = Field(None, description="its language, for the summary by language")
+    lang: Lang | None = Field(default=None, description="its language, for the summary by language")
     relevant: list[DocId] = Field(
-        [], max_length=256, description="documents that answer it; none: its own top hit"
+        default=[], max_length=256, description="documents that answer it; none: its own top hit"
     )
 
 
 class BudgetWire(Wire):
     """How hard to try."""
 
-    edits: int = Field(2, ge=1, le=MAX_EDITS, description="edits of a query, at most")
+    edits: int = Field(default=2, ge=1, le=MAX_EDITS, description="edits of a query, at most")
     queries: int = Field(
-        64, ge=1, le=MAX_ATTACK_QUERIES, description="texts tried for each query and attack"
+        default=64, ge=1, le=MAX_ATTACK_QUERIES, description="texts tried for each query and attack"
     )
     seconds: float | int = Field(
-        20.0,
+        default=20.0,
         gt=0,
         le=MAX_SECONDS,
         description="for all of it, at most TYNTEGRA_PROBE_TIMEOUT_S (120)",
@@ -84,15 +84,19 @@ class ProbeWire(Wire):
         examples=[[{"query_id": "q1", "text": "Maji ya kunywa", "lang": "swh_Latn"}]],
     )
     attacks: list[AttackName] | None = Field(
-        None,
+        default=None,
         min_length=1,
         max_length=len(FAMILIES),
         description="null: all there are",
         examples=[["typo"]],
     )
-    budget: BudgetWire = Field(BudgetWire())  # pyright: ignore[reportCallIssue]
-    top_k: int = Field(10, ge=1, le=MAX_TOP_K, description="an attack succeeds beyond so many hits")
-    seed: int = Field(0, ge=0, le=2**63 - 1, description="same seed, same adversarial texts")
+    budget: BudgetWire = Field(default=BudgetWire())
+    top_k: int = Field(
+        default=10, ge=1, le=MAX_TOP_K, description="an attack succeeds beyond so many hits"
+    )
+    seed: int = Field(
+        default=0, ge=0, le=2**63 - 1, description="same seed, same adversarial texts"
+    )
 
 
 class SummaryReply(Reply):

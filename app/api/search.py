@@ -23,7 +23,7 @@ class SearchFilter(Wire):
     """Which documents may be hits."""
 
     lang: list[Lang] = Field(
-        [],
+        default=[],
         max_length=64,
         description="languages, such as `yor_Latn`; none: any",
         examples=[["eng_Latn"]],
@@ -38,8 +38,8 @@ class SearchRequest(Wire):
         description="one text or a list, at most TYNTEGRA_MAX_QUERIES (64) of them",
         examples=["how to make water safe to drink"],
     )
-    top_k: int = Field(10, ge=1, le=MAX_TOP_K, description="hits of each query, at most")
-    filter: SearchFilter | None = Field(None, description="restricts the hits")
+    top_k: int = Field(default=10, ge=1, le=MAX_TOP_K, description="hits of each query, at most")
+    filter: SearchFilter | None = Field(default=None, description="restricts the hits")
 
 
 class HitReply(Reply):

@@ -94,8 +94,13 @@ def _is_unicode(text: str) -> bool:
 
 _TEXTS_SCHEMA = {
     "anyOf": [
-        {"type": "string"},
-        {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MAX_ITEMS},
+        {"type": "string", "minLength": 1},
+        {
+            "type": "array",
+            "items": {"type": "string", "minLength": 1},
+            "minItems": 1,
+            "maxItems": MAX_ITEMS,
+        },
     ]
 }
 _METADATA_SCHEMA = {

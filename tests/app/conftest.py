@@ -2,8 +2,11 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +28,7 @@ from app.errors import (
 )
 from app.main import create_app
 from app.retrieval.store import Collection, Document, Filter, Hit
+from app.server import bind, build_server
 from app.settings import Settings
 
 DIM = 32
@@ -98,9 +102,9 @@ class FakeEncoder:
             raise InferenceError("node 7 failed")
         if texts[0] == "!bug":
             raise KeyError("a secret text")
-        if texts[0] == "!slow":
+        if texts[0].startswith("!slow"):
             try:
-                await asyncio.sleep(30)
+                await asyncio.sleep(float(texts[0].partition(" ")[2] or 30))
             except asyncio.CancelledError:
                 self.cancelled += 1
                 raise
@@ -230,6 +234,64 @@ async def running(
 def start() -> Start:
     """The context manager that runs a service of fakes."""
     return running
+
+
+@pytest.fixture(scope="module")
+def start_module() -> Start:
+    """The same for fixtures of a module."""
+    return running
+
+
+@dataclass
+class Live:
+    """A service of fakes that listens on a port."""
+
+    port: int
+    service: Service
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=5)
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(self.url + path)
+
+
+@contextmanager
+def listening(**chosen: Any) -> Iterator[Live]:
+    """Run a service of fakes behind the bounded protocol until it is ready."""
+    settings = Settings.model_validate({"demo": False, "log": "error", "shutdown_s": 2} | chosen)
+    openers = Openers(lambda _: FakeEncoder(), lambda _: FakeStore())
+    app = create_app(settings, openers=openers)
+    with bind("127.0.0.1", 0) as listener:
+        server = build_server(app, settings)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        live = Live(listener.getsockname()[1], app.state.service)
+        try:
+            deadline = time.monotonic() + 20
+            while live.service.phase == "starting" and time.monotonic() < deadline:
+                time.sleep(0.01)
+            yield live
+        finally:
+            server.should_exit = True
+            thread.join(10)
+    assert not thread.is_alive()
+
+
+@pytest.fixture(scope="session")
+def serving() -> Callable[..., Any]:
+    """The context manager that runs a service of fakes on a port."""
+    return listening
+
+
+@pytest.fixture(scope="module")
+def fakes_module() -> Callable[[], tuple[FakeEncoder, FakeStore]]:
+    """Makes an encoder and a store."""
+    return lambda: (FakeEncoder(), FakeStore())
 
 
 @pytest.fixture

@@ -1,0 +1,102 @@
+"""The command ``tyntegra``: JSON on standard output, messages on standard error, exit status."""
+
+import io
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from app.cli import main
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> tuple[Any, str]:
+    captured = capsys.readouterr()
+    return json.loads(captured.out) if captured.out else None, captured.err
+
+
+@pytest.fixture
+def live(serving: Any) -> Any:
+    with serving(demo=True) as found:
+        yield found
+
+
+def test_cli_embeds_searches_probes_and_informs(
+    live: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = ["--url", live.url]
+    assert main(["embed", *url, "--dimensions", "4", "one", "two"]) == 0
+    embedded, _ = said(capsys)
+    assert (len(embedded["embeddings"]), embedded["dimensions"]) == (2, 4)
+
+    assert main(["search", *url, "--top-k", "2", "--lang", "swh_Latn", "maji"]) == 0
+    hits = said(capsys)[0]["results"][0]["hits"]
+    assert [hit["lang"] for hit in hits] == ["swh_Latn"] * 2
+
+    arguments = ["--attack", "typo", "--queries", "4", "--lang", "eng_Latn", "boil the water"]
+    assert main(["probe", *url, *arguments]) == 0
+    probed, _ = said(capsys)
+    assert [result["attack"] for result in probed["results"]] == ["typo"]
+
+    assert main(["info", *url]) == 0
+    informed, error = said(capsys)
+    assert informed["model"] == "fake@000000000000"
+    assert error == ""
+
+
+def test_cli_reads_texts_from_standard_input(
+    live: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("one\n\n two \n"))
+    monkeypatch.setenv("TYNTEGRA_URL", live.url)
+    assert main(["embed"]) == 0
+    assert len(said(capsys)[0]["embeddings"]) == 2
+
+
+def test_cli_says_what_the_service_refused(live: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", "--url", live.url, "--collection", "none", "x"]) == 1
+    answer, error = said(capsys)
+    assert answer is None
+    assert error == "tyntegra: There is no collection none; create it first.\n"
+
+
+def test_cli_without_a_service_says_how_to_start_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["info", "--url", "http://127.0.0.1:9"]) == 1
+    assert "tyntegra serve" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["search", "--top-k", "many", "x"]])
+def test_cli_wrong_usage_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    assert "usage: tyntegra" in capsys.readouterr().err
+
+
+def test_cli_serve_option_that_does_not_fit_is_2(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    assert main(["serve", "--port", "eighty"]) == 2
+    assert capsys.readouterr().err.startswith("tyntegra: TYNTEGRA_PORT='eighty'")
+
+
+def test_cli_help_says_each_command_and_variable(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--help"])
+    helped = capsys.readouterr().out
+    assert end.value.code == 0
+    assert all(name in helped for name in ("serve", "embed", "search", "probe", "info"))
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    assert "TYNTEGRA_ARTIFACT" in capsys.readouterr().out
+
+
+def test_cli_runs_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "app", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("tyntegra 0.")

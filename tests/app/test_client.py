@@ -1,0 +1,166 @@
+"""The client: calls, retries, deadline, errors; sync against a real socket, async in process."""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from app.client import AsyncClient, Client, document_path
+from app.errors import (
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    NotReadyError,
+    OverloadedError,
+    ServiceError,
+)
+
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+def problem(status: int, code: str, **headers: str) -> httpx.Response:
+    body = {"type": f"urn:tyntegra:problem:{code}", "status": status, "detail": f"because {code}"}
+    return httpx.Response(status, json=body, headers=headers)
+
+
+def scripted(*answers: httpx.Response) -> tuple[Client, list[httpx.Request]]:
+    """A client that is given one answer after another."""
+    sent: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return answers[len(sent) - 1]
+
+    return Client("http://x", transport=httpx.MockTransport(answer), timeout_s=3), sent
+
+
+def test_client_retries_429_and_503_after_the_time_asked_for() -> None:
+    fine = httpx.Response(200, json={"collections": [{"name": "a"}]})
+    client, sent = scripted(
+        problem(503, "not-ready", **{"Retry-After": "0"}),
+        problem(429, "overloaded", **{"Retry-After": "1"}),
+        fine,
+    )
+    began = time.monotonic()
+    with client:
+        assert client.collections() == [{"name": "a"}]
+    assert len(sent) == 3
+    assert 1.0 <= time.monotonic() - began < 3
+
+
+def test_client_gives_up_before_its_deadline() -> None:
+    client, sent = scripted(problem(429, "overloaded", **{"Retry-After": "60"}))
+    began = time.monotonic()
+    with client, pytest.raises(OverloadedError, match="because overloaded") as refusal:
+        client.info()
+    assert refusal.value.retry_after_s >= 60
+    assert len(sent) == 1
+    assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (404, "not-found", NotFoundError),
+        (409, "conflict", ConflictError),
+        (422, "invalid-input", InvalidInputError),
+        (401, "unauthorized", ServiceError),
+    ],
+)
+def test_client_raises_what_the_problem_names_at_once(
+    status: int, code: str, kind: type[ServiceError]
+) -> None:
+    client, sent = scripted(problem(status, code))
+    with client, pytest.raises(kind, match=f"because {code}"):
+        client.search("a", ["x"])
+    assert len(sent) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"[]", b'{"type": 7}'])
+def test_client_survives_an_answer_that_is_no_problem(content: bytes) -> None:
+    client, _ = scripted(httpx.Response(502, content=content))
+    with client, pytest.raises(ServiceError, match="502"):
+        client.info()
+
+
+def test_client_without_a_service_says_how_to_start_one() -> None:
+    with (
+        Client("http://127.0.0.1:9") as client,
+        pytest.raises(NotReadyError, match="tyntegra serve"),
+    ):
+        client.info()
+
+
+def test_client_sends_its_key_and_bodies() -> None:
+    sent: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(200, json={"results": [{"hits": []}]})
+
+    with Client("http://x", key="k", transport=httpx.MockTransport(answer)) as client:
+        assert client.search("a", ["q"], 3, lang=["eng_Latn"]) == [[]]
+        client.search("a", ["q"])
+    assert sent[0].headers["authorization"] == "Bearer k"
+    assert json.loads(sent[0].content) == {
+        "collection": "a",
+        "queries": ["q"],
+        "top_k": 3,
+        "filter": {"lang": ["eng_Latn"]},
+    }
+    assert "filter" not in json.loads(sent[1].content)
+
+
+@pytest.mark.parametrize("doc_id", ["a/b", ".", "..", "../..", "a b%", "日本?#", "\u0000"])
+def test_document_path_survives_the_client_url(doc_id: str) -> None:
+    request = httpx.Request("GET", "http://x" + document_path("a", doc_id))
+    assert request.url.path == f"/collections/a/documents/{doc_id}"
+
+
+@pytest.mark.anyio
+async def test_async_client_walks_the_api(start: Any) -> None:
+    async with start() as running:
+        transport = httpx.ASGITransport(running.app)
+        async with AsyncClient("http://localhost", transport=transport) as client:
+            await client.create_collection("a")
+            documents = [{"doc_id": str(n), "text": f"text {n}"} for n in range(3)]
+            added = await client.add_documents("a", documents)
+            vectors = await client.embed(["one", "two"], dimensions=8)
+            hits = await client.search("a", ["text 1"], 2)
+            with pytest.raises(NotFoundError):
+                await client.search("none", ["x"])
+    assert added == 3
+    assert vectors.shape == (2, 8)
+    assert vectors.dtype == np.float32
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1)
+    assert hits[0][0]["doc_id"] == "1"
+
+
+@pytest.mark.anyio
+async def test_async_client_retries(start: Any) -> None:
+    answers = [problem(503, "not-ready", **{"Retry-After": "0"}), httpx.Response(200, json={})]
+    transport = httpx.MockTransport(lambda _: answers.pop(0))
+    async with AsyncClient("http://x", transport=transport) as client:
+        assert await client.request("GET", "/info") == {}
+    assert answers == []
+
+
+def test_sync_client_walks_the_api(serving: Any) -> None:
+    with serving() as live, Client(live.url) as client:
+        client.create_collection("a")
+        assert client.add_documents("a", [{"doc_id": "x/y", "text": "maji safi"}]) == 1
+        assert client.document("a", "x/y")["text"] == "maji safi"
+        assert client.embed(["a"]).shape == (1, 32)
+        assert client.search("a", ["maji"])[0][0]["doc_id"] == "x/y"
+        request = {"collection": "a", "queries": [{"query_id": "q", "text": "maji safi"}]}
+        assert client.probe(request | {"attacks": ["typo"]})["results"][0]["query_id"] == "q"
+        assert client.info()["model"] == "fake@000000000000"
+        client.delete_document("a", "x/y")
+        with pytest.raises(NotFoundError):
+            client.document("a", "x/y")
+        client.delete_collection("a")
+        assert client.collections() == []
