@@ -192,8 +192,7 @@ class EdgeStore:
         collection = self._find(name)
         with _disk_errors(f"flushing {name}"):
             collection.flush()
-            if collection.wants_build(now=True):
-                collection.build()
+            collection.build(if_wanted=True)
 
     def snapshot(self, name: str, target: Path) -> Path:
         """Copy a collection to ``target/name``; copied into a closed store it is restored."""
@@ -269,7 +268,7 @@ class EdgeStore:
     @staticmethod
     def _build_one(collection: EdgeCollection) -> None:
         if collection.wants_build():
-            collection.build()
+            collection.build(if_wanted=True)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ space on disk twice.
 
 import contextlib
 import logging
-import os
 import shutil
 import threading
 import time
@@ -142,16 +141,21 @@ class EdgeCollection:
             growth = shard.unindexed() - self._unindexable
         return growth > max(EXACT_LIMIT, self._count // 5)
 
-    def build(self) -> None:
+    def build(self, *, if_wanted: bool = False) -> None:
         """Build the index on a copy in another process, then put the copy in place.
 
         Reads go on throughout; writes wait while the files are copied and while those documents
         that were written meanwhile are carried over.
 
+        Args:
+            if_wanted: Do nothing if a build that was under way has made this one needless.
+
         Raises:
             StoreError: If it fails; the collection stays as it was.
         """
         with self._building:
+            if if_wanted and not self.wants_build(now=True):
+                return
             fresh = self.directory / layout.new_shard_name()
             try:
                 with self._writing:
@@ -253,7 +257,7 @@ class EdgeCollection:
             self._touched.update(names)
         try:
             yield
-            _sync_log(shard.path)
+            layout.sync_log(shard.path)
         except StoreError:
             self._count = shard.count()
             raise
@@ -278,22 +282,6 @@ def _score(row: Row) -> float:
 
 def _chunks(names: list[str]) -> Iterator[list[str]]:
     return (names[start : start + BATCH] for start in range(0, len(names), BATCH))
-
-
-def _sync_log(shard: Path) -> None:
-    """Force the engine's log to the disk; the engine itself leaves it to the kernel."""
-    try:
-        for path in (shard / "wal").glob("open-*"):
-            descriptor = os.open(path, os.O_RDWR)
-            try:
-                os.fdatasync(descriptor)
-            finally:
-                os.close(descriptor)
-    except OSError as error:
-        raise StoreError(
-            f"The log of {shard.parent.name} did not reach the disk: {error.strerror}. A power "
-            "failure may undo the last write; repeat it."
-        ) from error
 
 
 def _allocated_bytes(directory: Path) -> int:

@@ -171,6 +171,22 @@ def sync_files(directory: Path) -> None:
             os.close(descriptor)
 
 
+def sync_log(shard: Path) -> None:
+    """Force the engine's log to the disk; the engine itself leaves it to the kernel."""
+    try:
+        for path in (shard / "wal").glob("open-*"):
+            descriptor = os.open(path, os.O_RDWR)
+            try:
+                os.fdatasync(descriptor)
+            finally:
+                os.close(descriptor)
+    except OSError as error:
+        raise StoreError(
+            f"The log of {shard.parent.name} did not reach the disk: {error.strerror}. A power "
+            "failure may undo the last write; repeat it."
+        ) from error
+
+
 def sync_directory(directory: Path) -> None:
     """Make a directory's entries durable."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
