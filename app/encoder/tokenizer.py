@@ -7,8 +7,6 @@ eighteen), so a long text is tokenized by a prefix that grows only while tokens 
 """
 
 import json
-import unicodedata
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,26 +14,19 @@ from typing import Any, Literal
 from tokenizers import Tokenizer as Engine
 
 from app.artifact import TOKENIZER, Manifest
+from app.encoder.excerpt import bound, excerpt, first_reach, is_visible
 from app.errors import ArtifactError, InvalidInputError, TooLargeError
 from app.text.normalize import require_text
 
 InputType = Literal["query", "document"]
 
-# Characters looked at for each token wanted: first a few, which ordinary text fills, then as many
-# as the longest tokens have. What is beyond the last cannot hold a token that is wanted.
+# Characters looked at for each token wanted: at first so many, which ordinary text fills; then more
+# and more; and never more than the longest tokens have.
 FIRST_CHARACTERS_PER_TOKEN = 4
+GROWTH = 4
 MOST_CHARACTERS_PER_TOKEN = 16
 # A cut inside a word (scripts without spaces) changes its last few tokens: they must not be wanted.
 SPARE_TOKENS = 8
-
-# Default_Ignorable_Code_Point of Unicode: letters and marks that show nothing.
-_INVISIBLE = (
-    *((0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x115F, 0x1160), (0x17B4, 0x17B5)),
-    *((0x180B, 0x180F), (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F), (0x3164, 0x3164)),
-    *((0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0), (0xFFF0, 0xFFF8)),
-    *((0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF)),
-)
-_INVISIBLE_STARTS = tuple(first for first, _ in _INVISIBLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,38 +88,40 @@ class Tokenizer:
             TooLargeError: If a text is too long and is not to be cut.
         """
         prompt = self._prompts[input_type]
+        most = self._room * MOST_CHARACTERS_PER_TOKEN
+        bounded = [bound(text, most) for text in texts]
         # Two steps, so that no prompt can hide that a text is empty.
-        ready = [require_text(text, f"inputs[{n}]") for n, text in enumerate(texts, first)]
+        ready = [require_text(text, f"inputs[{n}]") for n, (text, _) in enumerate(bounded, first)]
         for index, text in enumerate(ready, first):
             _require_visible(text, index)
         if prompt:
             ready = [require_text(prompt + text) for text in ready]
-        rows = self._tokens_of(ready)
+        rows = [
+            Tokens(
+                ids=[*self._prefix, *(row[: self._room] or [self._fallback_id]), *self._suffix],
+                truncated=was_cut or len(row) > self._room,
+            )
+            for row, (_, was_cut) in zip(self._tokens_of(ready), bounded, strict=True)
+        ]
         if not truncate:
             self._require_short(rows, first)
         return rows
 
-    def _tokens_of(self, texts: list[str]) -> list[Tokens]:
-        first = self._room * FIRST_CHARACTERS_PER_TOKEN
-        rows = self._encode([_prefix_of(text, first) for text in texts])
-        # Texts that go on, and whose beginning did not fill all tokens: few, and not costly ones.
-        open_rows = [
+    def _tokens_of(self, texts: list[str]) -> list[list[int]]:
+        """Tokenize at least as much of each text as its first ``_room`` tokens need."""
+        limits = [first_reach(text, self._room * FIRST_CHARACTERS_PER_TOKEN) for text in texts]
+        rows = self._encode([excerpt(*pair) for pair in zip(texts, limits, strict=True)])
+        while open_rows := [
             index
-            for index, text in enumerate(texts)
-            if len(text) > first and len(rows[index]) <= self._room + SPARE_TOKENS
-        ]
-        most = self._room * MOST_CHARACTERS_PER_TOKEN
-        if open_rows:
-            longer = self._encode([_prefix_of(texts[index], most) for index in open_rows])
+            for index, row in enumerate(rows)
+            if len(texts[index]) > limits[index] and len(row) <= self._room + SPARE_TOKENS
+        ]:
+            for index in open_rows:
+                limits[index] *= GROWTH
+            longer = self._encode([excerpt(texts[index], limits[index]) for index in open_rows])
             for index, row in zip(open_rows, longer, strict=True):
                 rows[index] = row
-        return [
-            Tokens(
-                ids=[*self._prefix, *(row[: self._room] or [self._fallback_id]), *self._suffix],
-                truncated=len(row) > self._room or len(text) > most,
-            )
-            for row, text in zip(rows, texts, strict=True)
-        ]
+        return rows
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
         batch = self._engine.encode_batch_fast(texts, add_special_tokens=False)
@@ -144,29 +137,12 @@ class Tokenizer:
                 )
 
 
-def is_visible(character: str) -> bool:
-    """Tell whether a character shows anything: no space, control or default-ignorable."""
-    if unicodedata.category(character) in ("Cc", "Cs", "Zs", "Zl", "Zp"):
-        return False
-    index = bisect_right(_INVISIBLE_STARTS, ord(character)) - 1
-    return index < 0 or ord(character) > _INVISIBLE[index][1]
-
-
 def _require_visible(text: str, index: int) -> None:
     if not any(map(is_visible, text)):
         raise InvalidInputError(
             f"inputs[{index}] has nothing but invisible characters, such as "
             f"U+{ord(text[0]):04X}; expected at least one that shows: send some text."
         )
-
-
-def _prefix_of(text: str, limit: int) -> str:
-    """Cut a text to at most ``limit`` characters, before a word where one begins not far back."""
-    if len(text) <= limit:
-        return text
-    # A word cut in two would give tokens that the whole text does not have.
-    space = text.rfind(" ", limit * 3 // 4, limit + 1)
-    return text[: space if space > 0 else limit]
 
 
 def _special_tokens(engine: Engine) -> tuple[list[int], list[int]]:

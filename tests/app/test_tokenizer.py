@@ -8,7 +8,8 @@ from tokenizers import Tokenizer as Engine
 from tokenizers import models, normalizers, pre_tokenizers, processors
 
 from app.artifact import Manifest, load_manifest
-from app.encoder.tokenizer import Tokenizer, is_visible
+from app.encoder.excerpt import is_visible
+from app.encoder.tokenizer import Tokenizer
 from app.errors import ArtifactError, InvalidInputError, TooLargeError
 
 MAX_TOKENS = 64
@@ -141,16 +142,43 @@ def test_tokenize_prompt_goes_before_the_text_of_its_type(manifest: Manifest) ->
         tokenizer.tokenize([" "], "query")
 
 
-def test_tokenize_expanding_characters_cost_little(tokenizer: Tokenizer) -> None:
-    # Compatibility normalization unfolds each into 18; all of them would take more than a second.
-    text = "\ufdfa" * 100_000
+@pytest.mark.parametrize(
+    "unit",
+    [
+        pytest.param("\ufdfa", id="unfolds into 18"),
+        pytest.param("\u0301\u0327", id="marks that must be sorted"),
+        pytest.param("a\u0301\u0327\u0316", id="letters under marks"),
+        pytest.param("\U0001f3f4", id="emoji"),
+        pytest.param("\u1112\u1161\u11ab", id="composes"),
+        pytest.param("的", id="no space"),
+        pytest.param(" \u200b", id="nearly nothing"),
+        pytest.param("word ", id="ordinary"),
+    ],
+)
+def test_tokenize_endless_text_costs_little(tokenizer: Tokenizer, unit: str) -> None:
+    # In full, the first would take more than a second and the second more than ten.
+    text = "b" + unit * (100_000 // len(unit))
     started = time.process_time()
 
     (row,) = tokenizer.tokenize([text], "query")
 
-    assert time.process_time() - started < 0.3
+    assert time.process_time() - started < 0.2
     assert row.truncated
-    assert len(row.ids) == MAX_TOKENS
+    assert len(row.ids) <= MAX_TOKENS
+
+
+def test_tokenize_endless_text_with_a_lone_surrogate_at_its_end_is_refused(
+    tokenizer: Tokenizer,
+) -> None:
+    with pytest.raises(InvalidInputError, match="surrogate"):
+        tokenizer.tokenize(["word " * 10_000 + "\udfff"], "query")
+
+
+def test_tokenize_endless_white_space_is_not_what_is_cut(tokenizer: Tokenizer) -> None:
+    (spaced,) = tokenizer.tokenize(["fish" + " \n\t" * 50_000 + "maize"], "query")
+    (plain,) = tokenizer.tokenize(["fish maize"], "query")
+
+    assert spaced == plain
 
 
 def test_tokenizer_broken_file_is_refused(manifest: Manifest) -> None:
