@@ -12,6 +12,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+TEACHER_DIM = 384
+
 
 class ConfigError(ValueError):
     """The configuration cannot be used; the message says which key and why, in one line."""
@@ -39,6 +41,7 @@ class EncoderSection(Section):
     max_tokens: int = Field(ge=8, le=8192, description="longer texts are cut")
     layers: int = Field(default=2, ge=1, le=48, description="of a new transformer")
     heads: int = Field(default=2, ge=1, le=64, description="of a new transformer")
+    teacher_table: bool = Field(default=False, description="start a static one from the teacher")
     backbone: str = Field(default="", description="folder of a pretrained transformer, or new")
 
 
@@ -56,6 +59,7 @@ class BatchesSection(Section):
 
     pairs: int = Field(ge=2, le=65_536, description="in a batch")
     cross_probability: float = Field(default=0.5, ge=0.0, le=1.0, description="cross-lingual share")
+    single_corpus: float = Field(default=0.0, ge=0.0, le=1.0, description="share from one corpus")
     pivot_free: float = Field(default=0.3, ge=0.0, le=1.0, description="X-Y pairs without pivot")
     neighbor_probability: float = Field(default=0.3, ge=0.0, le=1.0, description="in mono batches")
 
@@ -65,6 +69,8 @@ class LossSection(Section):
 
     temperature: float = Field(default=0.05, gt=0.0, le=1.0)
     symmetric: bool = True
+    distillation: float = Field(default=0.0, ge=0.0, description="weight; 0: no teacher")
+    teacher_texts: int = Field(default=12_000, ge=1, description="texts the teacher encodes")
     epsilon: float = Field(default=0.0, ge=0.0, description="adversarial radius; 0: none")
     epsilon_relative: bool = Field(default=True, description="in units of the mean token norm")
     adversarial_weight: float = Field(default=0.5, ge=0.0, le=1.0, description="clean: the rest")
@@ -113,6 +119,13 @@ class TrainConfig(Section):
             )
         if self.encoder.kind == "static" and self.encoder.backbone:
             raise ValueError("encoder.backbone needs encoder.kind = 'transformer'")
+        if self.encoder.kind == "static" and self.optim.weight_decay:
+            raise ValueError("optim.weight_decay needs encoder.kind = 'transformer'")
+        if self.encoder.kind == "transformer" and self.encoder.teacher_table:
+            raise ValueError("encoder.teacher_table needs encoder.kind = 'static'")
+        taught = self.encoder.teacher_table or self.loss.distillation
+        if taught and self.encoder.dim != TEACHER_DIM:
+            raise ValueError(f"the teacher's vectors need encoder.dim = {TEACHER_DIM}")
         return self
 
 

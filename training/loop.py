@@ -29,7 +29,9 @@ from training.checkpoint import (
 from training.config import OptimSection, TrainConfig
 from training.corpus import Bitext, data_folder, iterate_texts, load_bitext, select_corpora
 from training.evaluate import flores_accuracy, mean_of
+from training.initialization import initial_table
 from training.model import as_encode, encoder_of, new_encoder
+from training.teacher import teach
 from training.tokenization import PAD_ID, build_tokenizer, sample_texts
 from training.tokens import tokenize_texts
 from training.trainer import Trainer
@@ -66,21 +68,31 @@ def train(config: TrainConfig, folder: Path, *, resume: bool) -> bool:
     bitext = load_bitext(data, corpora, config.corpora.languages)
     tokenizer = Tokenizer.from_str(before.tokenizer) if before else _learn(config, bitext)
     log.info("tokenizing %d texts of %d pairs", len(bitext.texts), len(bitext))
+    tokens = tokenize_texts(tokenizer, iterate_texts(bitext.texts), PAD_ID)
     batches = HybridBatches(
         bitext,
-        tokenize_texts(tokenizer, iterate_texts(bitext.texts), PAD_ID),
+        tokens,
         config.corpora,
         config.batches,
         max_tokens=config.encoder.max_tokens,
         seed=config.run.seed,
     )
 
-    encoder = (
-        encoder_of(before)
-        if before
-        else new_encoder(config.encoder, tokenizer.get_vocab_size(), PAD_ID)
-    )
-    trainer = Trainer(config, encoder, tokenizer, bitext)
+    # What the teacher knows, as targets and as a start.
+    teacher = None
+    if config.loss.distillation:
+        log.info("encoding up to %d texts with the teacher", config.loss.teacher_texts)
+        teacher = teach(bitext, batches, config.loss.teacher_texts)
+    if before:
+        encoder = encoder_of(before)
+    else:
+        encoder = new_encoder(config.encoder, tokenizer.get_vocab_size(), PAD_ID)
+        if config.encoder.teacher_table:
+            log.info("starting from the teacher's words")
+            table = initial_table(bitext, tokens, tokenizer, seed=config.run.seed)
+            encoder.load_state_dict({"embeddings.weight": torch.from_numpy(table)})
+
+    trainer = Trainer(config, encoder, tokenizer, bitext, teacher)
     if before:
         trainer.restore(before)
     return _run(trainer, batches, folder, data)

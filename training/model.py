@@ -16,7 +16,6 @@ import torch.nn.functional as F  # noqa: N812 - the name that all torch code use
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, BertConfig
 
 from app.retrieval.store import Encode
 from app.text.normalize import normalize
@@ -153,6 +152,8 @@ def new_encoder(section: EncoderSection, vocab_size: int, pad_id: int) -> Encode
     )
     if section.kind == "static":
         return StaticEncoder(config)
+    from transformers import AutoModel, BertConfig  # takes seconds to import
+
     backbone = _read_backbone(section, vocab_size) if section.backbone else None
     if backbone is None:
         layout = BertConfig(
@@ -173,6 +174,8 @@ def new_encoder(section: EncoderSection, vocab_size: int, pad_id: int) -> Encode
 
 
 def _read_backbone(section: EncoderSection, vocab_size: int) -> Any:
+    from transformers import AutoModel
+
     try:
         backbone = AutoModel.from_pretrained(
             section.backbone, local_files_only=True, trust_remote_code=False, use_safetensors=True
@@ -199,6 +202,8 @@ def encoder_of(snapshot: Snapshot) -> Encoder:
     if config.kind == "static":
         encoder: Encoder = StaticEncoder(config)
     else:
+        from transformers import AutoConfig, AutoModel
+
         fields = dict(config.backbone or {})
         layout = AutoConfig.for_model(fields.pop("model_type"), **fields)
         # BERT-like models come with a pooling layer that mean pooling leaves unused.

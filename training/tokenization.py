@@ -1,4 +1,4 @@
-"""Build the encoder's tokenizer: a romanising normaliser and a BPE vocabulary.
+"""Build the encoder's tokenizer: a romanizing normalizer and a BPE vocabulary.
 
 Everything ends up inside one Hugging Face ``tokenizer.json`` made of built-in parts only,
 so serving needs nothing but the ``tokenizers`` package.
@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sentencepiece
 from anyascii import anyascii
+from sentencepiece import sentencepiece_model_pb2
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from training.corpus import Bitext, texts_by_language
@@ -36,21 +37,13 @@ _HAN_RANGES = (
     (0xF900, 0xFAFF),
     (0x20000, 0x323AF),
 )
-# anyascii writes consonants only where these letters carry or stand for a vowel.
-_OVERRIDES = {
-    "\u0627": "a",  # Arabic alef
-    "\u0622": "a",
-    "\u0623": "a",
-    "\u0625": "i",
-    "\u0671": "a",
-    "\u0649": "a",  # alef maksura
-    "\u0629": "a",  # teh marbuta
-    "\u0639": "",  # ain
-    "\u0621": "",  # hamza
-    "\u05d0": "a",  # Hebrew alef
-    "\u05e2": "",  # Hebrew ain
-}
-_SINGLE_QUOTES = "\u2018\u2019\u02bc\u02bb\u02bd\u02b9\u02c8\u02ca\u02cb\u0060\u00b4\ua78b\ua78c"
+# anyascii leaves out, or marks with a quotation mark, letters that carry or stand for a vowel:
+# alef (a), alef with hamza below (i), ain and hamza (nothing), of Arabic and Hebrew.
+_OVERRIDES = dict.fromkeys("\u0627\u0622\u0623\u0671\u0649\u0629\u05d0", "a")
+_OVERRIDES |= {"\u0625": "i"} | dict.fromkeys("\u0639\u0621\u05e2", "")
+_OVERRIDES |= dict.fromkeys(
+    "\u2018\u2019\u02bc\u02bb\u02bd\u02b9\u02c8\u02ca\u02cb`\u00b4\ua78b\ua78c", "'"
+)
 
 
 def is_han(codepoint: int) -> bool:
@@ -58,36 +51,52 @@ def is_han(codepoint: int) -> bool:
     return any(first <= codepoint <= last for first, last in _HAN_RANGES)
 
 
-def romanize_character(character: str, *, keep_marks: bool = False) -> str:
+def _invisible(character: str) -> bool:
+    """Tell whether a character is a control, a variation selector or has no meaning."""
+    unwanted = unicodedata.category(character) in ("Cc", "Cf", "Cs", "Co", "Cn")
+    return unwanted or 0xFE00 <= ord(character) <= 0xFE0F
+
+
+def _is_mark(character: str) -> bool:
+    """Tell whether a character is a combining accent or a Hebrew or Arabic vowel point.
+
+    The precompiled table drops these after a letter of two bytes in any case, so that dropping
+    them everywhere makes the outcome independent of what they follow.
+    """
+    if unicodedata.category(character) != "Mn":
+        return False
+    return 0x300 <= ord(character) < 0x370 or 0x590 <= ord(character) < 0x700
+
+
+def romanize_character(character: str) -> str:
     """Return the plain lower-case form of one character.
 
     Args:
         character: One Unicode character.
-        keep_marks: Keep Latin diacritics and combining marks, and only lower-case Latin.
 
     Returns:
         Zero or more characters: letters of alphabets, abugidas and syllabaries as lower-case
         ASCII; Chinese characters unchanged; invisible and bidirectional controls as nothing;
-        separators and line controls as one space; anything without a reading unchanged.
+        separators and line controls as one space; emoji as their English names; anything
+        without a reading unchanged.
     """
     category = unicodedata.category(character)
     if character in "\t\n\r" or category in ("Zs", "Zl", "Zp"):
         return " "
-    if category in ("Cc", "Cf", "Cs", "Co", "Cn") or 0xFE00 <= ord(character) <= 0xFE0F:
+    if _invisible(character):
         return ""
-    if character in _SINGLE_QUOTES:
-        return "'"
     if character in _OVERRIDES:
         return _OVERRIDES[character]
     if ord(character) < 128 or is_han(ord(character)):
         return character.lower()
-    folded = unicodedata.normalize("NFKC", character).lower()
-    if category == "Mn" and unicodedata.combining(character) and ord(character) < 0x370:
-        return character if keep_marks else ""
-    if keep_marks and "LATIN" in unicodedata.name(character, ""):
-        return folded
-    if category == "Mn" and 0x590 <= ord(character) < 0x700:
+    if _is_mark(character):
         return ""
+    folded = unicodedata.normalize("NFKC", character).lower()
+    return _transliterate(folded, category)
+
+
+def _transliterate(folded: str, category: str) -> str:
+    """Write a folded character of the given Unicode category with anyascii's tables."""
     plain = anyascii(folded).lower().strip()
     if category[0] in "LMN":
         kept = "".join(c for c in plain if c.isalnum())
@@ -97,8 +106,8 @@ def romanize_character(character: str, *, keep_marks: bool = False) -> str:
     return plain if plain else folded
 
 
-@lru_cache(maxsize=2)
-def romanization_rules(*, keep_marks: bool = False) -> Mapping[str, str]:
+@lru_cache(maxsize=1)
+def romanization_rules() -> Mapping[str, str]:
     """Return every character of Unicode that `romanize_character` changes, with its new form."""
     rules: dict[str, str] = {}
     for codepoint in range(1, 0x110000):
@@ -107,7 +116,7 @@ def romanization_rules(*, keep_marks: bool = False) -> Mapping[str, str]:
         composed = unicodedata.normalize("NFKC", character)
         if category in ("Cn", "Co", "Cs") or is_han(codepoint) or composed != character:
             continue
-        plain = romanize_character(character, keep_marks=keep_marks)
+        plain = romanize_character(character)
         if plain != character:
             rules[character] = plain
     return rules
@@ -138,18 +147,16 @@ def compile_charsmap(rules: Mapping[str, str]) -> bytes:
             normalization_rule_tsv=str(table),
             minloglevel=2,
         )
-    from sentencepiece import sentencepiece_model_pb2
-
-    proto = sentencepiece_model_pb2.ModelProto()
+    proto = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
     proto.ParseFromString(model.getvalue())
     return proto.normalizer_spec.precompiled_charsmap
 
 
-def build_normalizer(*, romanize: bool, keep_marks: bool = False) -> normalizers.Normalizer:
-    """Build the normaliser: NFKC, then the romanising table or plain lower-casing."""
+def build_normalizer(*, romanize: bool) -> normalizers.Normalizer:
+    """Build the normalizer: NFKC, then the romanizing table or plain lower-casing."""
     if not romanize:
         return normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-    charsmap = compile_charsmap(romanization_rules(keep_marks=keep_marks))
+    charsmap = compile_charsmap(romanization_rules())
     return normalizers.Sequence([normalizers.NFKC(), normalizers.Precompiled(charsmap)])
 
 
@@ -175,17 +182,15 @@ def build_tokenizer(
     vocab_size: int,
     *,
     romanize: bool,
-    keep_marks: bool = False,
     limit_alphabet: int = 5000,
     max_token_length: int = 16,
 ) -> Tokenizer:
     """Train a BPE tokenizer.
 
     Args:
-        texts: Training texts, already balanced over languages (see `balanced_sample`).
+        texts: Training texts, already balanced over languages (see `sample_texts`).
         vocab_size: Number of tokens, `PAD_TOKEN` (id 0) and `UNK_TOKEN` (id 1) included.
         romanize: Map every script but Chinese to plain lower-case Latin letters.
-        keep_marks: With `romanize`, keep the diacritics of Latin letters.
         limit_alphabet: Number of single characters kept; rarer ones become `UNK_TOKEN`.
         max_token_length: Longest token, in characters.
 
@@ -193,7 +198,7 @@ def build_tokenizer(
         A tokenizer with no special tokens added to texts, no truncation and no padding.
     """
     tokenizer = Tokenizer(models.BPE(unk_token=UNK_TOKEN, fuse_unk=True))
-    tokenizer.normalizer = build_normalizer(romanize=romanize, keep_marks=keep_marks)
+    tokenizer.normalizer = build_normalizer(romanize=romanize)
     tokenizer.pre_tokenizer = build_pre_tokenizer()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,

@@ -18,6 +18,7 @@ from training.checkpoint import CheckpointError, Snapshot
 from training.config import TrainConfig
 from training.contrastive import info_nce
 from training.corpus import Bitext
+from training.distillation import TeacherVectors, pooled_distillation
 from training.model import Encoder
 from training.optimizer import RowAdam
 
@@ -40,12 +41,18 @@ class Trainer:
     """The encoder under training with its optimizer, averages and progress."""
 
     def __init__(
-        self, config: TrainConfig, encoder: Encoder, tokenizer: Tokenizer, bitext: Bitext
+        self,
+        config: TrainConfig,
+        encoder: Encoder,
+        tokenizer: Tokenizer,
+        bitext: Bitext,
+        teacher: TeacherVectors | None = None,
     ) -> None:
         self.config = config
         self.encoder = encoder.train()
         self.tokenizer = tokenizer
         self.progress = Progress()
+        self._teacher = teacher
         self.evaluation_languages: tuple[str, ...] = ()
         self._corpora = bitext.corpora
         self._languages = bitext.langs
@@ -91,22 +98,29 @@ class Trainer:
         blocks = [_block(batch.query), _block(batch.document)]
         rows, columns = (torch.from_numpy(part) for part in batch.masked)
 
-        def contrast(vectors: Sequence[Tensor]) -> Tensor:
+        taught = None
+        if self._teacher is not None and batch.kind == "cross":
+            taught = self._teacher.find(batch.pivots)
+
+        def loss_of(vectors: Sequence[Tensor]) -> Tensor:
             queries, documents = vectors  # (pairs, dim) each
-            return info_nce(
+            contrast = info_nce(
                 queries,
                 documents,
                 config.temperature,
                 symmetric=config.symmetric,
                 masked=(rows, columns),
             )
+            if taught is None:
+                return contrast
+            return contrast + config.distillation * pooled_distillation(vectors, *taught)
 
         if not config.epsilon:
-            return contrast([self.encoder(b.input_ids, b.attention_mask) for b in blocks])
+            return loss_of([self.encoder(b.input_ids, b.attention_mask) for b in blocks])
         robust = adversarial_loss(
             self.encoder,
             blocks,
-            contrast,
+            loss_of,
             config.epsilon,
             relative=config.epsilon_relative,
             special_ids=self._special_ids,
