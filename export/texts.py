@@ -47,8 +47,9 @@ def flores_texts() -> Texts:
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
+        got = _first_line(error) if path.exists() else "no such file"
         raise ArtifactError(
-            f"{path}: got {_first_line(error)}; expected the texts that an export is verified "
+            f"{path}: got {got}; expected the texts that an export is verified "
             "with. Set TYNTEGRA_DATA to the folder that holds eval/, or give texts of your own "
             "with --texts FILE."
         ) from error
