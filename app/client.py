@@ -1,16 +1,13 @@
 """A client for the HTTP API, sync and async: retries, one deadline for all of it, numpy vectors.
 
-Both clients drive the same generator, which says what to send and how long to wait; so the rules
-of retrying are written once. A problem that the service answers becomes the exception of
-``app.errors`` that it came from.
+Both clients drive the generator of ``app.retries``. A problem that the service answers becomes the
+exception of ``app.errors`` that it came from.
 """
 
 import asyncio
 import base64
-import random
 import time
-from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 from urllib.parse import quote
 
@@ -18,65 +15,8 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from app import errors
-from app.errors import NotReadyError, OverloadedError, ServiceError
-
-RETRIED = frozenset({429, 503})
-LONGEST_WAIT_S = 10.0
-
-_KINDS: Mapping[str, type[ServiceError]] = {
-    kind.code: kind
-    for kind in vars(errors).values()
-    if isinstance(kind, type) and issubclass(kind, ServiceError)
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request to send."""
-
-    method: str
-    path: str
-    body: Any = None
-    timeout_s: float = 60.0
-
-
-Steps = Generator[Call | float, httpx.Response | None, Any]
-"""Yields a call to send, for which it is sent the response, or seconds to sleep."""
-
-
-def _steps(method: str, path: str, body: Any, timeout_s: float) -> Steps:
-    deadline = time.monotonic() + timeout_s
-    attempt = 0
-    while True:
-        left = max(0.05, deadline - time.monotonic())
-        response = yield Call(method, path, body, left)
-        if response is None or response.is_success:
-            return response.json() if response is not None and response.content else None
-        attempt += 1
-        wait = _wait_s(response, attempt)
-        if response.status_code not in RETRIED or time.monotonic() + wait > deadline:
-            raise _error(response)
-        yield wait
-
-
-def _wait_s(response: httpx.Response, attempt: int) -> float:
-    asked = response.headers.get("retry-after", "")
-    least = float(asked) if asked.isdigit() else 0.0
-    # Some jitter, so that clients sent away together do not come back together.
-    return least + random.uniform(0.05, 0.2) * min(2**attempt, LONGEST_WAIT_S)
-
-
-def _error(response: httpx.Response) -> ServiceError:
-    try:
-        problem = response.json()
-        code, detail = problem["type"].rpartition(":")[2], str(problem["detail"])
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return ServiceError(f"The service answered {response.status_code} without a reason.")
-    kind = _KINDS.get(code, ServiceError)
-    if kind is OverloadedError:
-        return OverloadedError(detail, _wait_s(response, 0))
-    return kind(detail)
+from app import retries
+from app.errors import NotReadyError
 
 
 def _unreachable(url: httpx.URL, error: httpx.HTTPError) -> NotReadyError:
@@ -158,21 +98,21 @@ class Client:
         Raises:
             ServiceError: As the service said, after the retries that the deadline allows.
         """
-        steps = _steps(method, path, body, self._timeout_s)
+        attempts = retries.steps(method, path, body, self._timeout_s)
         response: httpx.Response | None = None
         while True:
             try:
-                step = steps.send(response)
+                step = attempts.send(response)
             except StopIteration as end:
                 return end.value
             response = None
             if isinstance(step, float):
                 time.sleep(step)
-                step = next(steps)
-            if isinstance(step, Call):
+                step = next(attempts)
+            if isinstance(step, retries.Call):
                 response = self._send(step)
 
-    def _send(self, call: Call) -> httpx.Response:
+    def _send(self, call: retries.Call) -> httpx.Response:
         try:
             return self._http.request(
                 call.method, call.path, json=call.body, timeout=call.timeout_s
@@ -260,21 +200,21 @@ class AsyncClient:
 
     async def request(self, method: str, path: str, body: Any = None) -> Any:
         """Send a request and return its JSON answer; see ``Client.request``."""
-        steps = _steps(method, path, body, self._timeout_s)
+        attempts = retries.steps(method, path, body, self._timeout_s)
         response: httpx.Response | None = None
         while True:
             try:
-                step = steps.send(response)
+                step = attempts.send(response)
             except StopIteration as end:
                 return end.value
             response = None
             if isinstance(step, float):
                 await asyncio.sleep(step)
-                step = next(steps)
-            if isinstance(step, Call):
+                step = next(attempts)
+            if isinstance(step, retries.Call):
                 response = await self._send(step)
 
-    async def _send(self, call: Call) -> httpx.Response:
+    async def _send(self, call: retries.Call) -> httpx.Response:
         try:
             return await self._http.request(
                 call.method, call.path, json=call.body, timeout=call.timeout_s

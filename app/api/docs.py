@@ -6,6 +6,7 @@ HTML written from the OpenAPI document.
 """
 
 import json
+import re
 from html import escape
 from typing import Any
 
@@ -51,7 +52,10 @@ async def style() -> Response:
 @router.get("/docs")
 async def docs(request: Request) -> Response:
     """The OpenAPI document as a page."""
-    return Response(render(request.app.openapi()), media_type="text/html")
+    state = request.app.state
+    if not hasattr(state, "docs"):
+        state.docs = render(request.app.openapi())
+    return Response(state.docs, media_type="text/html")
 
 
 def render(document: dict[str, Any]) -> str:
@@ -88,7 +92,7 @@ def _operation(document: dict[str, Any], path: str, method: str, operation: dict
     parts = [
         f'<section><h2 id="{operation["operationId"]}"><code>{method} {escape(path)}</code></h2>',
         f"<p><strong>{escape(operation['summary'])}.</strong> ",
-        f"{escape(operation.get('description', ''))}</p>",
+        f"{_prose(operation.get('description', ''))}</p>",
     ]
     parts += [
         f"<p>In the {parameter['in']}: <code>{escape(parameter['name'])}</code>, "
@@ -121,10 +125,14 @@ def _fields(schema: dict[str, Any]) -> str:
     rows = "".join(
         f"<tr><th><code>{escape(name)}</code></th><td>{escape(_kind(field))}</td>"
         f"<td>{'required' if name in required else _default(field)}</td>"
-        f"<td>{escape(field.get('description', ''))}</td></tr>"
+        f"<td>{_prose(field.get('description', ''))}</td></tr>"
         for name, field in schema.get("properties", {}).items()
     )
-    return f"<p>{escape(schema.get('description', ''))}</p><table>{rows}</table>"
+    return f"<p>{_prose(schema.get('description', ''))}</p><table>{rows}</table>"
+
+
+def _prose(text: str) -> str:
+    return re.sub(r"`+([^`]+)`+", r"<code>\1</code>", escape(text)).replace("\n\n", "</p><p>")
 
 
 def _kind(field: dict[str, Any]) -> str:

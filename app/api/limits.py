@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import regex
 from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,6 +18,8 @@ from app.text.normalize import require_text
 T = TypeVar("T")
 INLINE_CHARS = 16_384
 """More text than this is normalized in a thread."""
+MOST_MARKS = 256
+_MARKS = regex.compile(rf"\p{{M}}{{{MOST_MARKS + 1}}}")
 
 
 class ShedError(OverloadedError):
@@ -164,8 +167,15 @@ async def clean_texts(texts: Sequence[str], name: str, most: int, settings: Sett
 def _clean(texts: Sequence[str], name: str, most_chars: int) -> list[str]:
     cleaned: list[str] = []
     for index, text in enumerate(texts):
-        # Measured before as well: normalizing has a cost of its own.
-        short = text if len(text) > 4 * most_chars else require_text(text, f"{name}[{index}]")
+        # Bounded before as well: normalizing has a cost of its own, and sorting the marks on one
+        # letter takes the square of their number.
+        if not text.isascii() and _MARKS.search(text):
+            raise InvalidInputError(
+                f"{name}[{index}] has more than {MOST_MARKS} marks on one letter; expected fewer: "
+                "drop those that nobody can read."
+            )
+        long = len(text) > 2 * most_chars
+        short = text if long else require_text(text, f"{name}[{index}]")
         if len(short) > most_chars:
             raise TooLargeError(
                 f"{name}[{index}] has {len(short)} characters; expected at most {most_chars} once "

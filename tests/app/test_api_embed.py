@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import time
 from typing import Any
 
 import numpy as np
@@ -141,3 +142,17 @@ async def test_embed_bug_is_an_opaque_500_and_logged_without_its_message(
     assert "secret" not in response.text + logged
     assert "KeyError" in logged
     assert response.headers["x-request-id"] in logged
+
+
+async def test_embed_marks_on_one_letter_are_bounded_and_so_is_their_cost(start: Any) -> None:
+    # Marks of changing classes: sorting them is what takes the square of their number.
+    marks = "\u0315\u0300"
+    async with start() as running:
+        some = await running.client.post("/embed", json={"inputs": "a" + marks * 128})
+        began = time.process_time()
+        many = await running.client.post("/embed", json={"inputs": ["a" + marks * 8000] * 15})
+        cost_s = time.process_time() - began
+    assert some.status_code == 200
+    assert many.status_code == 422
+    assert "inputs[0] has more than 256 marks" in many.json()["detail"]
+    assert cost_s < 1

@@ -1,8 +1,12 @@
 """/health, /metrics and /info."""
 
+import asyncio
+import threading
 from typing import Any
 
 import pytest
+
+from app.api import health
 
 pytestmark = pytest.mark.anyio
 
@@ -78,3 +82,31 @@ async def test_info_shows_manifest_and_limits(start: Any) -> None:
     assert answer["manifest"] == {"name": "fake", "dim": 32}
     assert answer["limits"]["max_texts"] == 7
     assert answer["provider"] == "CPUExecutionProvider"
+
+
+async def test_ready_does_not_wait_for_a_busy_store(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = threading.Event()
+    async with start(store_threads=1, store_waiting=0) as running:
+        monkeypatch.setattr(running.store, "describe", lambda _: release.wait(10))
+        busy = asyncio.create_task(running.client.get("/collections/a"))
+        await asyncio.sleep(0.05)
+        full = await running.client.get("/collections/a")
+        ready = await running.client.get("/health/ready")
+        release.set()
+        busy.cancel()
+    assert (full.status_code, ready.status_code) == (429, 200)
+
+
+async def test_ready_is_false_when_the_store_hangs(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = threading.Event()
+    monkeypatch.setattr(health, "STORE_TIMEOUT_S", 0.1)
+    async with start() as running:
+        monkeypatch.setattr(running.store, "collections", lambda: release.wait(10))
+        ready = await running.client.get("/health/ready")
+        live = await running.client.get("/health/live")
+        release.set()
+    assert (ready.status_code, live.status_code) == (503, 200)

@@ -252,3 +252,16 @@ def test_bounded_protocol_classes_do_not_share_bounds() -> None:
     one, other = bounded_protocol(Bounds(1.0)), bounded_protocol(Bounds(2.0))
     assert (one.bounds.header_timeout_s, other.bounds.header_timeout_s) == (1.0, 2.0)
     assert BoundedProtocol.bounds == Bounds()
+
+
+def test_client_that_does_not_read_its_answers_is_cut_off(
+    live: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.protocol.WRITE_TIMEOUT_S", 0.3)
+    request = GET.replace(b"/health/live", b"/docs")
+    with live.connect() as client:
+        client.sendall(request * 1000)
+        time.sleep(1)
+        answers = read_all(client, 20).count(b"HTTP/1.1 200 OK")
+    assert 0 < answers < 1000
+    assert live.get("/health/live").status_code == 200

@@ -1,0 +1,82 @@
+"""How the client tries again: what to send, how long to wait, what to raise; sends nothing itself.
+
+A generator says what is to be done, and the clients do it, each in its own way: so the rules of
+retrying are written once. A problem that the service answers becomes the exception of
+``app.errors`` that it came from.
+"""
+
+import random
+import time
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from app import errors
+from app.errors import OverloadedError, ServiceError
+
+RETRIED = frozenset({429, 503})
+LONGEST_WAIT_S = 10.0
+
+_KINDS: Mapping[str, type[ServiceError]] = {
+    kind.code: kind
+    for kind in vars(errors).values()
+    if isinstance(kind, type) and issubclass(kind, ServiceError)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to send."""
+
+    method: str
+    path: str
+    body: Any = None
+    timeout_s: float = 60.0
+
+
+Steps = Generator[Call | float, httpx.Response | None, Any]
+"""Yields a call to send, for which it is sent the response, or seconds to sleep."""
+
+
+def steps(method: str, path: str, body: Any, timeout_s: float) -> Steps:
+    """Go through the attempts of a call until it succeeds, fails for good or time is over.
+
+    Returns:
+        The JSON answer, or None if it was empty.
+
+    Raises:
+        ServiceError: As the service said.
+    """
+    deadline = time.monotonic() + timeout_s
+    attempt = 0
+    while True:
+        left = max(0.05, deadline - time.monotonic())
+        response = yield Call(method, path, body, left)
+        if response is None or response.is_success:
+            return response.json() if response is not None and response.content else None
+        attempt += 1
+        wait = _wait_s(response, attempt)
+        if response.status_code not in RETRIED or time.monotonic() + wait > deadline:
+            raise _error(response)
+        yield wait
+
+
+def _wait_s(response: httpx.Response, attempt: int) -> float:
+    asked = response.headers.get("retry-after", "")
+    least = float(asked) if asked.isdigit() else 0.0
+    # Some jitter, so that clients sent away together do not come back together.
+    return least + random.uniform(0.05, 0.2) * min(2**attempt, LONGEST_WAIT_S)
+
+
+def _error(response: httpx.Response) -> ServiceError:
+    try:
+        problem = response.json()
+        code, detail = problem["type"].rpartition(":")[2], str(problem["detail"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ServiceError(f"The service answered {response.status_code} without a reason.")
+    kind = _KINDS.get(code, ServiceError)
+    if kind is OverloadedError:
+        return OverloadedError(detail, _wait_s(response, 0))
+    return kind(detail)
