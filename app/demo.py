@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from app.errors import NotFoundError
+from app.errors import NotFoundError, NotReadyError
 from app.retrieval.store import Document, Encode, VectorStore
 from app.telemetry import log
 
@@ -61,6 +61,10 @@ def fill_demo(encoder: DocumentEncoder, store: VectorStore, path: Path = DOCUMEN
             store.drop(NAME)
     except NotFoundError:
         pass  # the first start
+    except NotReadyError as error:
+        # Damaged: what was added to it may matter to someone, and the rest of the service works.
+        log(logging.WARNING, "demo unavailable", reason=error.message)
+        return 0
     store.create(NAME, encoder.dim, encoder.model_id)
     documents = list(read_documents(path))
     present = {d.doc_id for d in store.get(NAME, [d.doc_id for d in documents])}

@@ -153,14 +153,17 @@ class Service:
         except Exception as error:
             end_process(f"start-up failed, which is a bug: {describe_exception(error)}")
         else:
-            if self.phase == "starting":
-                self.phase = "ready"
-            encoder = self.encoder
-            self.metrics.ready.set(1)
-            labels = (encoder.model_id, encoder.provider, encoder.precision)
-            self.metrics.encoder.labels(*labels).set(1)
-            named = dict(zip(("model", "provider", "precision"), labels, strict=True))
-            log(logging.INFO, "ready", url=self.url, **named)
+            if self.phase == "starting":  # not if it was told to end meanwhile
+                self._turn_ready()
+
+    def _turn_ready(self) -> None:
+        self.phase = "ready"
+        self.metrics.ready.set(1)
+        encoder = self.encoder
+        labels = (encoder.model_id, encoder.provider, encoder.precision)
+        self.metrics.encoder.labels(*labels).set(1)
+        named = dict(zip(("model", "provider", "precision"), labels, strict=True))
+        log(logging.INFO, "ready", url=self.url, **named)
 
     def _open(self) -> None:
         self._store = self.openers.store(self.settings)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from app.demo import DOCUMENTS, NAME, fill_demo, read_documents
+from app.errors import NotReadyError
 from app.retrieval.store import Document
 
 
@@ -56,6 +57,20 @@ def test_fill_demo_begins_anew_with_another_encoder(fakes_module: Any, path: Pat
     assert fill_demo(encoder, store, path) == 2
     assert store.count(NAME) == 2
     assert store.describe(NAME).model == "other@111111111111"
+
+
+def test_fill_demo_leaves_a_damaged_collection_alone(
+    fakes_module: Any, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder, store = fakes_module()
+    fill_demo(encoder, store, path)
+
+    def damaged(name: str) -> None:
+        raise NotReadyError(f"The collection {name} is unavailable")
+
+    monkeypatch.setattr(store, "describe", damaged)
+    assert fill_demo(encoder, store, path) == 0
+    assert NAME in store.made
 
 
 def test_default_documents_can_be_read() -> None:

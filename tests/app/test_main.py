@@ -120,6 +120,29 @@ async def talk_while_opening(fakes: Any, outcome: Exception) -> None:
         await asyncio.sleep(5)
 
 
+def test_start_told_to_end_meanwhile_never_turns_ready(fakes_module: Any) -> None:
+    release = threading.Event()
+    encoder, store = fakes_module()
+
+    def open_slowly(_: Settings) -> Any:
+        release.wait(10)
+        return encoder
+
+    async def check() -> None:
+        settings = Settings(demo=False, log="error")
+        app = create_app(settings, openers=Openers(open_slowly, lambda _: store))
+        async with app.router.lifespan_context(app):
+            service = app.state.service
+            service.drain()
+            release.set()
+        assert service.phase == "stopped"
+        assert b"tyntegra_ready 0.0" in service.metrics.render()
+
+    asyncio.run(check())
+    assert encoder.closed
+    assert store.closed
+
+
 @pytest.mark.parametrize(
     ("outcome", "line"),
     [
