@@ -254,7 +254,8 @@ class Batcher:
 
 
 def _deliver(batch: list[tuple[Job, int]], vectors: NDArray[np.float32]) -> None:
-    for (job, index), vector in zip(batch, vectors, strict=True):
+    # Without a batch the vectors are the canary's, which nobody waits for.
+    for (job, index), vector in zip(batch, vectors, strict=bool(batch)):
         if job.vectors is None:
             job.vectors = np.empty((len(job.rows), vectors.shape[1]), dtype=np.float32)
         job.vectors[index] = vector

@@ -37,6 +37,9 @@ def cheapest_run(lengths: Sequence[int], cost: Cost) -> list[int]:
     """
     if not lengths:
         return []
+    waste = len(lengths) * max(lengths) - sum(lengths)
+    if waste <= cost.overhead_tokens and waste + sum(lengths) <= cost.max_tokens:
+        return list(range(len(lengths)))  # any second run costs more than all the padding
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     oldest = lengths[0]
     shortest, longest = _group_of(oldest, lengths, cost)

@@ -211,6 +211,9 @@ def test_failing_run_fails_its_jobs_and_shows_until_it_works_again(
     until(lambda: batcher.healthy() is None)
     assert session.batches[-1] == [CANARY[0][0]]
     assert batcher.waiting_texts == 0
+    batcher.admit(1)
+    assert batcher.submit([[5]]).result(TIMEOUT_S)[0, 0] == 5
+    assert batcher.healthy() is None
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
