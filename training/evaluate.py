@@ -1,23 +1,39 @@
 """Zero-shot retrieval through ``Encode``: can each language find its English sentence?
 
-The same functions measure a checkpoint under training and an exported artifact, so their figures
-can be compared. FLORES-200 dev (997 sentences, 204 languages beside English) is for tuning;
-Tatoeba (112 languages) is only for reporting.
+The same functions measure a checkpoint and an exported artifact, so their figures can be compared.
+FLORES-200 dev (997 sentences, 204 languages beside English) is for tuning; Tatoeba (112 languages)
+is only for reporting.
 
-    python -m training.evaluate CHECKPOINT|ARTIFACT [--json FILE]
+    python -m training.evaluate CHECKPOINT_OR_ARTIFACT [--json FILE]
 """
 
+import argparse
+import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tokenizers import Tokenizer
 
+from app.errors import ServiceError
 from app.retrieval.metrics import accuracy_at_1
 from app.retrieval.store import Encode
-from training.corpus import CorpusError
+from training.checkpoint import MODEL, CheckpointError, load_checkpoint
+from training.corpus import CorpusError, data_folder
+from training.model import as_encode, encoder_of
 
 PIVOT = "eng_Latn"
+_LOW_RESOURCE = """
+    ace_Arab ace_Latn ary_Arab arz_Arab bam_Latn ban_Latn bho_Deva bjn_Arab bjn_Latn bug_Latn
+    crh_Latn dik_Latn dzo_Tibt fur_Latn fuv_Latn grn_Latn hne_Deva kas_Arab kas_Deva knc_Arab
+    knc_Latn lij_Latn lim_Latn lmo_Latn ltg_Latn mag_Deva mni_Beng mri_Latn nqo_Nkoo nus_Latn
+    pbt_Arab prs_Arab scn_Latn shn_Mymr srd_Latn szl_Latn taq_Latn taq_Tfng tzm_Tfng vec_Latn
+"""
+LOW_RESOURCE = tuple(_LOW_RESOURCE.split())
+"""The 40 languages of nllb-seed, as FLORES names them."""
 
 
 def flores_accuracy(encode: Encode, data: Path, languages: Sequence[str] = ()) -> dict[str, float]:
@@ -39,15 +55,26 @@ def flores_accuracy(encode: Encode, data: Path, languages: Sequence[str] = ()) -
     return {lang: accuracy_at_1(encode(table[lang].to_pylist()), english) for lang in chosen}
 
 
+def flores_languages(data: Path) -> list[str]:
+    """List the languages of FLORES-200 dev but English.
+
+    Raises:
+        CorpusError: If the file is missing.
+    """
+    return sorted(set(_read(data / "eval" / "flores200-dev.parquet").column_names) - {PIVOT})
+
+
 def tatoeba_accuracy(encode: Encode, data: Path) -> dict[str, float]:
     """Measure accuracy at 1 from each language to English within the language's own set.
 
     Raises:
         CorpusError: If the file is missing.
     """
-    frame = _read(data / "eval" / "tatoeba-v1.parquet").to_pydict()
+    columns = _read(data / "eval" / "tatoeba-v1.parquet").to_pydict()
     rows: dict[str, tuple[list[str], list[str]]] = {}
-    for lang, text, english in zip(frame["lang"], frame["text"], frame["english"], strict=True):
+    for lang, text, english in zip(
+        columns["lang"], columns["text"], columns["english"], strict=True
+    ):
         texts, translations = rows.setdefault(lang, ([], []))
         texts.append(text)
         translations.append(english)
@@ -58,9 +85,74 @@ def tatoeba_accuracy(encode: Encode, data: Path) -> dict[str, float]:
 
 
 def mean_of(accuracies: Mapping[str, float], languages: Sequence[str] = ()) -> float:
-    """Average over languages, each counting the same."""
-    chosen = [accuracies[lang] for lang in languages or accuracies]
-    return sum(chosen) / len(chosen)
+    """Average over languages, each counting the same; languages not measured are left out."""
+    chosen = [accuracies[lang] for lang in languages or accuracies if lang in accuracies]
+    return sum(chosen) / len(chosen) if chosen else float("nan")
+
+
+def evaluate(encode: Encode, data: Path) -> dict[str, Any]:
+    """Measure everything; see the module's docstring.
+
+    Returns:
+        Means under ``macro``, and the accuracy of each language under ``flores200-dev`` and
+        ``tatoeba``.
+
+    Raises:
+        CorpusError: If an evaluation set is missing.
+    """
+    flores, tatoeba = flores_accuracy(encode, data), tatoeba_accuracy(encode, data)
+    return {
+        "macro": {
+            "flores200-dev, 40 nllb-seed languages": mean_of(flores, LOW_RESOURCE),
+            f"flores200-dev, all {len(flores)} languages": mean_of(flores),
+            f"tatoeba, {len(tatoeba)} languages": mean_of(tatoeba),
+        },
+        "flores200-dev": flores,
+        "tatoeba": tatoeba,
+    }
+
+
+def open_encode(path: Path) -> Encode:
+    """Open a checkpoint, or else an exported artifact.
+
+    Raises:
+        CheckpointError: If a checkpoint is incomplete or changed.
+        ArtifactError: If there is no checkpoint, and no artifact either.
+    """
+    if (path / MODEL).exists():
+        snapshot = load_checkpoint(path)
+        return as_encode(encoder_of(snapshot), Tokenizer.from_str(snapshot.tokenizer))
+    from app.encoder.encoder import TextEncoder  # only artifacts need ONNX Runtime
+
+    return TextEncoder.open(path).encode_query
+
+
+def format_table(report: Mapping[str, Any]) -> str:
+    """Write the means, and the languages found best and worst, as a table for people."""
+    lines = [f"{value:7.4f}  {name}" for name, value in report["macro"].items()]
+    for name in ("flores200-dev", "tatoeba"):
+        ordered = sorted(report[name].items(), key=lambda item: -item[1])
+        for title, part in (("best", ordered[:5]), ("worst", ordered[-5:])):
+            listed = ", ".join(f"{lang} {value:.3f}" for lang, value in part)
+            lines.append(f"         {name}, {title}: {listed}")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line and measure; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m training.evaluate")
+    parser.add_argument("path", type=Path, help="folder of a checkpoint or of an artifact")
+    parser.add_argument("--json", type=Path, help="also write all figures to this file")
+    options = parser.parse_args(arguments)
+    try:
+        report = evaluate(open_encode(options.path), data_folder())
+    except (CheckpointError, CorpusError, ServiceError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    sys.stdout.write(format_table(report) + "\n")
+    return 0
 
 
 def _read(path: Path) -> pa.Table:
@@ -68,3 +160,7 @@ def _read(path: Path) -> pa.Table:
         return pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise CorpusError(f"cannot read {path}: {error}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

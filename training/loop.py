@@ -28,7 +28,7 @@ from training.checkpoint import (
 )
 from training.config import OptimSection, TrainConfig
 from training.corpus import Bitext, data_folder, iterate_texts, load_bitext, select_corpora
-from training.evaluate import flores_accuracy, mean_of
+from training.evaluate import LOW_RESOURCE, flores_accuracy, flores_languages, mean_of
 from training.initialization import initial_table
 from training.model import as_encode, encoder_of, new_encoder
 from training.teacher import teach
@@ -95,10 +95,11 @@ def train(config: TrainConfig, folder: Path, *, resume: bool) -> bool:
     trainer = Trainer(config, encoder, tokenizer, bitext, teacher)
     if before:
         trainer.restore(before)
-    return _run(trainer, batches, folder, data)
+    measured = _languages_to_measure(bitext, data) if config.run.evaluate_every else []
+    return _run(trainer, batches, folder, measured)
 
 
-def _run(trainer: Trainer, batches: HybridBatches, folder: Path, data: Path) -> bool:
+def _run(trainer: Trainer, batches: HybridBatches, folder: Path, measured: list[str]) -> bool:
     config, progress = trainer.config, trainer.progress
     started = time.monotonic() - progress.seconds
     saved = 0
@@ -121,7 +122,7 @@ def _run(trainer: Trainer, batches: HybridBatches, folder: Path, data: Path) -> 
             # once in a while: how well does each language find its English sentence?
             if _due(config.run.evaluate_every, progress.step, config.optim.steps):
                 encode = as_encode(trainer.averaged(), trainer.tokenizer)
-                accuracy = flores_accuracy(encode, data, trainer.evaluation_languages)
+                accuracy = flores_accuracy(encode, data_folder(), measured)
                 progress.metrics[f"flores200-dev at {progress.step}"] = mean_of(accuracy)
                 bar.write(f"step {progress.step}: FLORES to English {mean_of(accuracy):.4f}")
 
@@ -161,6 +162,12 @@ class Interrupt:
 
 def _due(every: int, step: int, last: int) -> bool:
     return bool(every) and (step % every == 0 or step == last)
+
+
+def _languages_to_measure(bitext: Bitext, data: Path) -> list[str]:
+    """Choose trained languages of FLORES: those with little data, or all if there are none."""
+    trained = sorted(set(flores_languages(data)) & set(bitext.langs))
+    return [lang for lang in trained if lang in LOW_RESOURCE] or trained
 
 
 def _learn(config: TrainConfig, bitext: Bitext) -> Tokenizer:

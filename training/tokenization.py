@@ -215,7 +215,7 @@ def build_tokenizer(
 
 
 def sample_texts(
-    bitext: Bitext, characters: int, *, exponent: float = 0.5, seed: int = 0
+    bitext: Bitext, characters: int, *, exponent: float = 0.4, seed: int = 0
 ) -> list[str]:
     """Draw texts so that a language's share grows with its size to a power below one.
 

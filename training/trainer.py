@@ -53,7 +53,6 @@ class Trainer:
         self.tokenizer = tokenizer
         self.progress = Progress()
         self._teacher = teacher
-        self.evaluation_languages: tuple[str, ...] = ()
         self._corpora = bitext.corpora
         self._languages = bitext.langs
         self._special_ids = [
