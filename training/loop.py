@@ -30,6 +30,7 @@ from training.config import OptimSection, TrainConfig
 from training.corpus import Bitext, data_folder, iterate_texts, load_bitext, select_corpora
 from training.evaluate import LOW_RESOURCE, flores_accuracy, flores_languages, mean_of
 from training.initialization import initial_table
+from training.memory import keep_freed_memory
 from training.model import as_encode, encoder_of, new_encoder
 from training.teacher import teach
 from training.tokenization import PAD_ID, build_tokenizer, sample_texts
@@ -92,6 +93,7 @@ def train(config: TrainConfig, folder: Path, *, resume: bool) -> bool:
             table = initial_table(bitext, tokens, tokenizer, seed=config.run.seed)
             encoder.load_state_dict({"embeddings.weight": torch.from_numpy(table)})
 
+    keep_freed_memory()
     trainer = Trainer(config, encoder, tokenizer, bitext, teacher)
     if before:
         trainer.restore(before)
