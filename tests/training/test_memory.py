@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-# Counts the pages that the system had to hand out for 40 rounds of the same 16 MB block.
+# Counts the pages that the system had to hand out for 200 rounds of the same 16 MB block.
 CODE = """
 import resource, numpy as np
 from training.memory import keep_freed_memory
 {call}
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(40):
+for _ in range(200):
     np.ones(2**21)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
