@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-# Counts the pages that the system had to hand out for 200 rounds of the same 16 MB block.
+# Counts the pages that the system had to hand out for 30 rounds of one 64 MB block.
 CODE = """
 import resource, numpy as np
 from training.memory import keep_freed_memory
 {call}
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(200):
-    np.ones(2**21)
+for _ in range(30):
+    np.ones(2**23)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
