@@ -15,11 +15,12 @@ from scipy.sparse import csr_matrix
 from tokenizers import Tokenizer
 
 from training.config import TEACHER_DIM
-from training.corpus import Bitext
+from training.corpus import Bitext, CorpusError
 from training.teacher import ENGLISH, encode_teacher
 from training.tokens import TokenTable
 
 PAIRS_OF_CORPUS = 100_000  # at most so many of each, so that no domain decides alone
+CHUNK = 50_000  # pairs whose sentence vectors are in memory at a time
 MIN_COUNT = 5  # occurrences that make a token an English word
 SCALE = 0.4  # length of the row of a rare English word
 NOISE = 0.003  # standard deviation added to each entry, so that no two rows are the same
@@ -48,29 +49,35 @@ def initial_table(
         Table of shape (vocab, 384).
 
     Raises:
-        ValueError: If the corpora hold no English, or the vocabulary no English word.
+        CorpusError: If the corpora hold no English, or the vocabulary no English word.
     """
     rng = np.random.default_rng(seed)
     rows = _sample_pairs(bitext, rng)
     if not len(rows):
-        raise ValueError("no pairs with English: expected some, to start from the teacher's words")
+        raise CorpusError("no pairs with English: expected some, to start from the teacher's words")
     english = np.unique(bitext.text_a[rows])
     table, filled = word_rows(tokenizer, _count_words(bitext.texts.take(english).to_pylist()))
     source = bag_matrix(tokens, bitext.text_a[rows], len(table))  # (pairs, vocab)
     target = bag_matrix(tokens, bitext.text_b[rows], len(table))
-    sentences = np.asarray(source @ table)  # (pairs, dim)
-    sentences -= sentences.mean(axis=0)
-    sentences /= np.linalg.norm(sentences, axis=1, keepdims=True) + 1e-6
-    source.data[:] = 1.0
-    target.data[:] = 1.0
-    seen_source = np.asarray(source.sum(axis=0)).ravel()  # (vocab,)
-    seen_target = np.asarray(target.sum(axis=0)).ravel()
-    contexts = (target.T @ sentences) / (seen_target + _SHRINK)[:, None]  # (vocab, dim)
-    own = (source.T @ sentences) / (seen_source + _SHRINK)[:, None]
+    center = np.asarray(source.sum(axis=0)) @ table / len(rows)  # (1, dim)
+    contexts, own = np.zeros_like(table), np.zeros_like(table)  # (vocab, dim)
+    seen_source, seen_target = np.zeros(len(table)), np.zeros(len(table))  # (vocab,)
+    for start in range(0, len(rows), CHUNK):
+        texts, translations = source[start : start + CHUNK], target[start : start + CHUNK]
+        sentences = np.asarray(texts @ table) - center  # (chunk, dim)
+        sentences /= np.linalg.norm(sentences, axis=1, keepdims=True) + 1e-6
+        texts.data[:] = 1.0  # a token counts once in a sentence
+        translations.data[:] = 1.0
+        contexts += translations.T @ sentences
+        own += texts.T @ sentences
+        seen_source += np.asarray(texts.sum(axis=0)).ravel()
+        seen_target += np.asarray(translations.sum(axis=0)).ravel()
+    contexts /= (seen_target + _SHRINK)[:, None]
+    own /= (seen_source + _SHRINK)[:, None]
     of_english = (seen_target < _MIN_SEEN) & (seen_source > seen_target)
     contexts[of_english] = own[of_english]
     contexts[filled] = table[filled]
-    return (SCALE * contexts + rng.normal(0.0, NOISE, contexts.shape)).astype(np.float32)
+    return SCALE * contexts + rng.normal(0.0, NOISE, contexts.shape).astype(np.float32)
 
 
 def word_rows(
@@ -89,7 +96,7 @@ def word_rows(
         Table of shape (vocab, 384), zero in other rows, and which rows were filled, (vocab,).
 
     Raises:
-        ValueError: If no token of the vocabulary is an English word.
+        CorpusError: If no token of the vocabulary is an English word.
 
     References:
         Arora, Liang and Ma 2017, algorithm 1, https://openreview.net/forum?id=SyK00v5xx.
@@ -100,7 +107,7 @@ def word_rows(
         if token.startswith(_WORD_MARK) and counts.get(token[1:], 0) >= MIN_COUNT
     }
     if not found:
-        raise ValueError(
+        raise CorpusError(
             "the vocabulary holds no English word: expected tokens that begin with U+2581; learn "
             "it from texts that hold English"
         )

@@ -71,6 +71,15 @@ def test_initial_table_translations_start_near_their_english_words(
     assert (cosines.argmax(axis=1) == np.arange(len(pairs))).mean() > 0.25  # chance is 1 of 60
 
 
+def test_initial_table_is_the_same_in_chunks(
+    bitext: Bitext, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = tokenize_texts(tokenizer, bitext.texts.to_pylist(), 0)
+    whole = initial_table(bitext, tokens, tokenizer, seed=0)
+    monkeypatch.setattr(initialization, "CHUNK", 7)
+    assert initial_table(bitext, tokens, tokenizer, seed=0) == pytest.approx(whole, abs=1e-5)
+
+
 def test_initial_table_depends_on_the_seed(bitext: Bitext, tokenizer: Tokenizer) -> None:
     tokens = tokenize_texts(tokenizer, bitext.texts.to_pylist(), 0)
     first, again, other = (initial_table(bitext, tokens, tokenizer, seed=s) for s in (0, 0, 1))
