@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from app.errors import InvalidInputError
 from app.retrieval import metrics
@@ -42,6 +43,15 @@ def test_wilson_interval_any_counts_brackets_the_share(a, b, confidence):
         wider = metrics.wilson_interval(successes, n, 0.999)
         assert wider.low <= low + 1e-12
         assert wider.high >= high - 1e-12
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.99, 0.9999])
+@pytest.mark.parametrize(("successes", "n"), [(0, 1), (1, 1), (3, 7), (0, 40), (399, 400)])
+def test_wilson_interval_is_that_of_scipy(successes, n, confidence):
+    expected = binomtest(successes, n).proportion_ci(confidence, method="wilson")
+    assert metrics.wilson_interval(successes, n, confidence) == pytest.approx(
+        (expected.low, expected.high), rel=1e-9, abs=1e-12
+    )
 
 
 @pytest.mark.parametrize("arguments", [(3, 2), (-1, 2), (1, 2, 0.0), (1, 2, 1.0)])
