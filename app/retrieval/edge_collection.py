@@ -112,7 +112,8 @@ class EdgeCollection:
 
     def flush(self) -> None:
         """Write everything to disk, so that the next start replays nothing."""
-        layout.sync_files(self._require_open().path)  # So that the engine's own call is short
+        with contextlib.suppress(FileNotFoundError):  # A new index took the shard's place meanwhile
+            layout.sync_files(self._require_open().path)  # So that the engine's own call is short
         with self._writing:
             self._require_open().flush()
             self._unflushed = 0
@@ -178,16 +179,21 @@ class EdgeCollection:
                     shutil.rmtree(fresh, ignore_errors=True)
 
     def snapshot(self, target: Path) -> Path:
-        """Write a sealed copy of the collection's directory into ``target``."""
+        """Write a sealed copy of the collection's directory into ``target``, or nothing."""
         goal = target / self.meta.name
-        with self._writing:
-            shard = self._require_open()
-            shard.flush()
-            layout.copy_tree(shard.path, goal / shard.path.name)
-            meta = self.meta
-        layout.sync_files(goal)
-        layout.write_meta(goal, meta)
-        layout.seal(goal, meta.shard)
+        goal.mkdir(parents=True)  # Fails if it is there, so what is removed below is ours
+        try:
+            with self._writing:
+                shard = self._require_open()
+                shard.flush()
+                layout.copy_tree(shard.path, goal / shard.path.name)
+                meta = self.meta
+            layout.sync_files(goal)
+            layout.write_meta(goal, meta)
+            layout.seal(goal, meta.shard)
+        except (StoreError, OSError):
+            shutil.rmtree(goal, ignore_errors=True)
+            raise
         return goal
 
     def close(self, *, sealed: bool = True) -> None:

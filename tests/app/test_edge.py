@@ -242,6 +242,21 @@ def test_snapshot_copied_into_a_root_opens_there(tmp_path):
     restored.close()
 
 
+def test_snapshot_that_fails_leaves_nothing_and_can_be_repeated(tmp_path, monkeypatch):
+    store = make(tmp_path / "root")
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(edge_collection.layout, "seal", fail)
+        with pytest.raises(StoreError, match="No space left"):
+            store.snapshot("demo", tmp_path / "copies")
+    assert list((tmp_path / "copies").iterdir()) == []
+    assert store.snapshot("demo", tmp_path / "copies").is_dir()
+    store.close()
+
+
 def test_upkeep_after_a_pause_flushes_so_that_a_killed_store_replays_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(edge_collection, "IDLE_S", 0.0)
     store = make(tmp_path)
