@@ -47,7 +47,7 @@ def steps(method: str, path: str, body: Any, timeout_s: float) -> Steps:
         The JSON answer, or None if it was empty.
 
     Raises:
-        ServiceError: As the service said.
+        ServiceError: As the service said, or that its answer was no JSON.
     """
     deadline = time.monotonic() + timeout_s
     attempt = 0
@@ -55,12 +55,24 @@ def steps(method: str, path: str, body: Any, timeout_s: float) -> Steps:
         left = max(0.05, deadline - time.monotonic())
         response = yield Call(method, path, body, left)
         if response is None or response.is_success:
-            return response.json() if response is not None and response.content else None
+            return _answer(response)
         attempt += 1
         wait = _wait_s(response, attempt)
         if response.status_code not in RETRIED or time.monotonic() + wait > deadline:
             raise _error(response)
         yield wait
+
+
+def _answer(response: httpx.Response | None) -> Any:
+    if response is None or not response.content:
+        return None
+    try:
+        return response.json()
+    except ValueError:
+        raise ServiceError(
+            f"{response.url.host} answered {response.status_code} with something else than JSON; "
+            "expected Tyntegra there: check the URL."
+        ) from None
 
 
 def _wait_s(response: httpx.Response, attempt: int) -> float:

@@ -87,6 +87,12 @@ def test_client_survives_an_answer_that_is_no_problem(content: bytes) -> None:
         client.info()
 
 
+def test_client_answer_that_is_no_json_says_where_it_came_from() -> None:
+    client, _ = scripted(httpx.Response(200, content=b"<html>"))
+    with client, pytest.raises(ServiceError, match="x answered 200 with something else than JSON"):
+        client.info()
+
+
 def test_client_without_a_service_says_how_to_start_one() -> None:
     with (
         Client("http://127.0.0.1:9") as client,
