@@ -13,12 +13,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from app.encoder.session import INPUTS, OUTPUT
+
 OPSET = 20
 EPSILON = 1e-9
 """A pooled vector shorter than this has no direction."""
-
-INPUTS = ("input_ids", "attention_mask")
-OUTPUT = "sentence_embedding"
 
 
 def static_graph(table: NDArray[np.float32]) -> onnx.ModelProto:

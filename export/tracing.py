@@ -13,7 +13,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from export.graph import EPSILON, INPUTS, OPSET, OUTPUT, finish
+from app.encoder.session import INPUTS, OUTPUT
+from export.graph import EPSILON, OPSET, finish
 from training.model import Encoder
 
 # A batch of two with padding, so that the trace holds no shortcut for the unpadded case.

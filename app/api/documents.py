@@ -14,12 +14,10 @@ from app.api.limits import answer_in_time, clean_texts
 from app.api.problems import responses
 from app.api.state import Service
 from app.api.wire import JSON, DocId, Lang, Metadata, Reply, Wire
+from app.encoder.batcher import BULK
 from app.errors import InvalidInputError, NotFoundError
 from app.retrieval.store import Document
 from app.settings import MAX_ITEMS
-
-BULK = 1
-"""Priority of documents: behind searches, before probes; see ``app.encoder.batcher``."""
 
 router = APIRouter(route_class=StrictRoute, tags=["documents"])
 

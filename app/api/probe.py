@@ -17,6 +17,7 @@ from app.api.limits import answer_in_time, clean_texts
 from app.api.problems import responses
 from app.api.state import Service
 from app.api.wire import JSON, CollectionName, DocId, Lang, Reply, Wire
+from app.encoder.batcher import PROBE
 from app.errors import InvalidInputError
 from app.retrieval.store import MAX_TOP_K, VectorStore
 from app.robustness.probe import Budget, ProbeQuery, ProbeReport, ProbeRequest, run_probe
@@ -25,8 +26,6 @@ from app.robustness.request import MAX_ATTACK_QUERIES, MAX_EDITS, MAX_SECONDS
 from app.settings import MAX_ITEMS
 from app.text.perturbations.registry import FAMILIES
 
-PROBE = 2
-"""Priority of probes: behind searches and documents; see ``app.encoder.batcher``."""
 SLACK_S = 10.0
 """What a probe may take beyond its own budget, for the checks at its end."""
 

@@ -3,7 +3,8 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from export.graph import INPUTS, OUTPUT, static_graph, static_int8_graph
+from app.encoder.session import INPUTS, OUTPUT
+from export.graph import static_graph, static_int8_graph
 from export.precision import quantize_rows
 
 TABLE = np.array([[9, 9], [3, 0], [0, 4], [1, 0], [-1, 0]], dtype=np.float32)
