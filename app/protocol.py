@@ -6,6 +6,7 @@ body that comes in chunks of one byte.
 """
 
 import asyncio
+import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,10 @@ from app.api.problems import problem
 
 WRITE_TIMEOUT_S = 30.0
 """A client that takes no byte of its answer for so long is cut off."""
+MOST_FRAMING = 8
+"""Bytes on the wire for each byte of a chunked body; chunks of a single byte take six."""
+
+_UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
 def _ignore(status: int) -> None:
@@ -48,7 +53,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stage: Literal["idle", "headers", "body", "answer"] = "idle"
         self._timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
-        self._header_bytes = 0
+        self._header_bytes = self._wire_bytes = self._body_bytes = 0
         self._refusal = ("malformed-request", "What came is not an HTTP/1.1 request.")
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -71,12 +76,17 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if self._stage == "idle" and self._timer is None:
             self._expect(self.bounds.header_timeout_s)  # a first byte, even of an empty line
-        super().data_received(data)
+        before = self._stage
+        super().data_received(data if before in ("headers", "body") else _without_upgrade(data))
+        # The parser keeps an unfinished header or trailer to itself, so bytes are counted here.
         if self._stage in ("idle", "headers"):
-            # The parser keeps an unfinished header to itself, so its bytes are counted here.
             self._header_bytes += len(data)
             if self._header_bytes > self.bounds.max_header_bytes:
-                self._refuse_headers()
+                self._refuse(*self._headers_refusal())
+        elif self._stage == before == "body":
+            self._wire_bytes += len(data)
+            if self._wire_bytes > self.bounds.max_header_bytes + MOST_FRAMING * self._body_bytes:
+                self._refuse(*self._headers_refusal())
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -85,15 +95,26 @@ class BoundedProtocol(HttpToolsProtocol):
             self._expect(self.bounds.header_timeout_s)
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header, but no trailer: what follows a body must not change what it means."""
+        if self._stage != "body":
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """The headers are there; hold them to their bound and expect the body."""
         size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
         if size > self.bounds.max_header_bytes:
             self._refusal = self._headers_refusal()
             raise RefusedError
-        self._stage, self._header_bytes = "body", 0
+        self._stage = "body"
+        self._header_bytes = self._wire_bytes = self._body_bytes = 0
         self._expect(self.bounds.body_timeout_s)
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body is there."""
+        self._body_bytes += len(body)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is there as a whole; nothing more is due from the client."""
@@ -156,13 +177,17 @@ class BoundedProtocol(HttpToolsProtocol):
         most = self.bounds.max_header_bytes
         return "headers-too-large", f"Request line and headers exceed {most} bytes; send fewer."
 
-    def _refuse_headers(self) -> None:
-        self._refuse(*self._headers_refusal())
-
     def _stop_write_timer(self) -> None:
         if self._write_timer is not None:
             self._write_timer.cancel()
             self._write_timer = None
+
+
+def _without_upgrade(data: bytes) -> bytes:
+    """Rename the header of a client that offers another protocol: the parser drops its body."""
+    end = data.find(b"\r\n\r\n")
+    found = _UPGRADE.search(data, 0, len(data) if end < 0 else end)
+    return data if found is None else data[: found.start() + 2] + b"x-" + data[found.start() + 2 :]
 
 
 def bounded_protocol(bounds: Bounds) -> type[BoundedProtocol]:
