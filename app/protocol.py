@@ -131,7 +131,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """The client does not take its answer."""
         super().pause_writing()
-        self._write_timer = self.loop.call_later(WRITE_TIMEOUT_S, self.transport.abort)
+        self._write_timer = self.loop.call_later(WRITE_TIMEOUT_S, self._cut_off)
 
     def resume_writing(self) -> None:
         """The client takes its answer."""
@@ -172,6 +172,11 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.write(b"".join([*lines, b"\r\n", answer.body]))
             self.bounds.count(answer.status_code)
         self.transport.close()
+
+    def _cut_off(self) -> None:
+        if self.cycle is not None:
+            self.cycle.disconnected = True  # so that the answer under way ends without an error
+        self.transport.abort()
 
     def _headers_refusal(self) -> tuple[str, str]:
         most = self.bounds.max_header_bytes
