@@ -121,7 +121,7 @@ class Attack:
 
     def _plan_round(self) -> list[Candidate]:
         candidates: list[Candidate] = []
-        # Nothing is learnt within a round, so each level's combinations are gone through once.
+        # Nothing is learned within a round, so each level's combinations are gone through once.
         sources = {1: self._singles()}
         for level in _levels_of(self._round):
             if self._charged >= self.most_queries:

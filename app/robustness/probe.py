@@ -14,7 +14,7 @@ from app.retrieval.store import Encode, VectorStore
 from app.robustness.attack import Attack
 from app.robustness.goal import SEARCH_DEPTH, Demotion, Standing
 from app.robustness.ranking import Question, Ranker
-from app.robustness.report import Outcome, ProbeReport, ProbeResult, Spent
+from app.robustness.report import Outcome, ProbeReport, ProbeResult
 from app.robustness.request import Budget, ProbeQuery, ProbeRequest, require_probe
 from app.robustness.statistics import Row, limits_of, summarize
 from app.text.normalize import normalize
@@ -87,11 +87,7 @@ def run_probe(
     attacks = [attack for query in queries for attack in query.attacks.values()]
     clock.reserve(_CAUTION * (time.monotonic() - began) / len(queries) * len(attacks))
     _advance(attacks, ranker, clock)
-    rows = [
-        _row(query, name, request, ranker, clock)
-        for query in queries
-        for name in request.attack_names
-    ]
+    rows = [_row(query, name, ranker, clock) for query in queries for name in request.attack_names]
     summary = summarize(rows)
     collection = store.describe(request.collection)
     partial = any(not row.result.complete for row in rows)
@@ -103,13 +99,7 @@ def run_probe(
         status="partial" if partial else "complete",
         reason=clock.reason(request.budget.seconds) if partial else None,
         elapsed_s=time.monotonic() - began,
-        spent=Spent(
-            ranker.texts,
-            ranker.model_calls,
-            sum(row.result.queries for row in rows),
-            ranker.encode_s,
-            ranker.search_s,
-        ),
+        spent=ranker.spent(tried=sum(row.result.queries for row in rows)),
         summary=summary,
         limits=limits_of(summary, request.top_k, collection.count),
         results=tuple(row.result for row in rows),
@@ -181,7 +171,7 @@ def _advance(attacks: Sequence[Attack], ranker: Ranker, clock: _Clock) -> None:
             attack.learn([(c, ranked[id(attack), c.edits]) for c in candidates])
 
 
-def _row(query: _Query, name: str, request: ProbeRequest, ranker: Ranker, clock: _Clock) -> Row:
+def _row(query: _Query, name: str, ranker: Ranker, clock: _Clock) -> Row:
     attack = query.attacks.get(name)
     standing, text = query.clean, query.sent.text
     edits: tuple[Edit, ...] = ()

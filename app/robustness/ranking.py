@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from app.errors import InferenceError
 from app.retrieval.store import Encode, VectorStore
 from app.robustness.goal import SEARCH_DEPTH, Demotion, Standing
+from app.robustness.report import Spent
 
 _T = TypeVar("_T")
 _DEEPER = 4
@@ -50,6 +51,10 @@ class Ranker:
         self._encoding, self._searching = _Pace(), _Pace()
         self.texts = self.model_calls = 0
         self.encode_s = self.search_s = 0.0
+
+    def spent(self, tried: int) -> Spent:
+        """Sum up the cost so far, ``tried`` perturbed texts among it."""
+        return Spent(self.texts, self.model_calls, tried, self.encode_s, self.search_s)
 
     def rank(self, questions: Sequence[Question]) -> list[Standing | None]:
         """Rank texts, each distinct one once.

@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from app.retrieval.metrics import wilson_interval
+import numpy as np
+
+from app.retrieval.metrics import mrr, recall_at_k, wilson_interval
 from app.robustness.goal import Standing
 from app.robustness.report import Cell, ProbeResult, Quality, Rate, Summary
 
@@ -105,10 +107,11 @@ def _quality(standings: Iterable[tuple[Standing | None, ProbeResult]]) -> Qualit
     if not known:
         return Quality(None, None, None, 0)
     n = len(known)
+    ranks = np.array([standing.rank or 0 for standing, _ in known])  # (n,)
     return Quality(
-        accuracy_at_1=sum(standing.rank == 1 for standing, _ in known) / n,
+        accuracy_at_1=recall_at_k(ranks, 1),
         recall_at_k=sum(standing.found / len(result.relevant) for standing, result in known) / n,
-        mrr=sum(1.0 / standing.rank for standing, _ in known if standing.rank) / n,
+        mrr=mrr(ranks),
         n=n,
     )
 
