@@ -34,14 +34,13 @@ def open_encoder(settings: Settings) -> Encoder:
     """Open the encoder that the settings ask for; blocking."""
     from app.encoder.encoder import TextEncoder
 
-    bounds = {"max_batch_tokens": settings.max_batch_tokens} if settings.max_batch_tokens else {}
     return TextEncoder.open(
         settings.artifact,
         device=settings.device,
         precision=settings.precision,
         threads=settings.threads,
+        max_batch_tokens=settings.max_batch_tokens,
         queue_texts=settings.queue_texts,
-        **bounds,
     )
 
 

@@ -16,6 +16,7 @@ from app.api.state import Service
 from app.api.wire import JSON, DocId, Lang, Metadata, Reply, Wire
 from app.encoder.batcher import BULK
 from app.errors import InvalidInputError, NotFoundError
+from app.retrieval.points import MAX_DOC_ID_BYTES
 from app.retrieval.store import Document
 from app.settings import MAX_ITEMS
 
@@ -82,8 +83,10 @@ async def read_doc_id(
             raise InvalidInputError(
                 "The doc_id in the path is not UTF-8; expected percent-encoded UTF-8."
             ) from None
-    if not 1 <= len(doc_id.encode()) <= 512:
-        raise InvalidInputError("The doc_id in the path is empty or long; expected 1 to 512 bytes.")
+    if not 1 <= len(doc_id.encode()) <= MAX_DOC_ID_BYTES:
+        raise InvalidInputError(
+            f"The doc_id in the path is empty or long; expected 1 to {MAX_DOC_ID_BYTES} bytes."
+        )
     return doc_id
 
 

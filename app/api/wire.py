@@ -19,10 +19,12 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
+from app.retrieval.points import MAX_DOC_ID_BYTES, NAME_PATTERN
 from app.settings import MAX_ITEMS
+from app.text.script import LANG_PATTERN
 
-COLLECTION_NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
-LANG = r"^[a-z]{3}_[A-Z][a-z]{3}$"
+COLLECTION_NAME = f"^{NAME_PATTERN}$"
+LANG = f"^{LANG_PATTERN}$"
 MAX_KEYS = 64
 MAX_VALUE_CHARS = 4096
 _LEAST, _MOST = -(2**63), 2**63 - 1
@@ -130,7 +132,7 @@ Metadata = Annotated[
 Lang = Annotated[str, StringConstraints(pattern=LANG)]
 """A language and script in the manner of FLORES, such as ``yor_Latn``."""
 CollectionName = Annotated[str, StringConstraints(pattern=COLLECTION_NAME)]
-DocId = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+DocId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_DOC_ID_BYTES)]
 
 
 class JSON(Response):

@@ -20,7 +20,9 @@ from app.retrieval.store import MAX_TOP_K, Document
 
 MAX_DIM = 65_536
 MAX_DOC_ID_BYTES = 512
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+NAME_PATTERN = r"[a-z0-9][a-z0-9_-]{0,63}"
+"""What a collection's name looks like as a whole."""
+_NAME = re.compile(NAME_PATTERN)
 _NAMESPACE = uuid.UUID("6f1b8a52-2d1e-5f0c-9a37-4c1f6d0e7b11")
 
 

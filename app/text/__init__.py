@@ -1,1 +1,1 @@
-"""Text: the only Unicode normalisation, script and language codes, perturbations."""
+"""Text: the only Unicode normalization, script and language codes, perturbations."""

@@ -41,7 +41,9 @@ _MEMBERS = {
     "Hrkt": frozenset({"Hira", "Kana"}),
     "Aran": frozenset({"Arab"}),
 }
-_LANG = re.compile(r"[a-z]{3}_[A-Z][a-z]{3}", re.ASCII)
+LANG_PATTERN = r"[a-z]{3}_[A-Z][a-z]{3}"
+"""What a language code looks like as a whole."""
+_LANG = re.compile(LANG_PATTERN)
 
 
 @dataclass(frozen=True, slots=True)
