@@ -57,9 +57,10 @@ def open_collection(directory: Path, reserve_bytes: int) -> EdgeCollection:
     """
     require_name(directory.name)
     meta = layout.read_meta(directory)
-    for path in directory.glob("shard-*"):
-        if path.name != meta.shard:
-            shutil.rmtree(path, ignore_errors=True)  # An index build that a crash cut short
+    if (directory / meta.shard).is_dir():  # Otherwise what lies beside it may be all there is
+        for path in directory.glob("shard-*"):
+            if path.name != meta.shard:
+                shutil.rmtree(path, ignore_errors=True)  # An index build that a crash cut short
     if layout.is_sealed(directory):
         layout.verify_seal(directory, meta.shard)
         layout.unseal(directory)
