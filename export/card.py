@@ -8,6 +8,11 @@ from app.artifact import Precision
 from export.bundle import versions
 from export.sources import Checkpoint
 
+_KINDS = {
+    "static": "one vector for each token, averaged; blind to word order",
+    "transformer": "a transformer with pooled token states",
+}
+
 
 def write_card(
     name: str,
@@ -26,13 +31,9 @@ def write_card(
         accuracies: By precision and language, in [0, 1]; may be empty.
     """
     config = checkpoint.config
-    kind = {
-        "static": "one vector for each token, averaged; blind to word order",
-        "transformer": "a transformer with pooled token states",
-    }[config.kind]
     parts = [
         f"# {name}\n",
-        f"A text encoder for search across languages: {kind}.\n",
+        f"A text encoder for search across languages: {_KINDS[config.kind]}.\n",
         _table(
             ("property", "value"),
             [
