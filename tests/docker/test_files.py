@@ -1,4 +1,4 @@
-"""The Docker files are sound by the linters' word; each check is shown to refuse a broken file."""
+"""Docker and workflow files are sound by the linters' word, and the linters refuse broken ones."""
 
 import re
 import shutil
@@ -79,3 +79,12 @@ def test_runtime_versions_of_cpu_and_gpu_agree() -> None:
     versions = re.findall(r'"onnxruntime(?:-gpu\[[a-z,]+\])?==([0-9.]+)"', project)
     assert len(versions) == 2
     assert len(set(versions)) == 1
+
+
+def test_workflow_fits_the_schema_and_pins_its_actions() -> None:
+    workflow = ROOT / ".github/workflows/ci.yml"
+    done = _run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", workflow)
+    assert done.returncode == 0, done.stdout + done.stderr
+    actions = re.findall(r"uses: (\S+)", workflow.read_text())
+    assert actions
+    assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", action) for action in actions)
