@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from app.artifact import (
     GOLDEN,
+    MANIFEST,
     MODEL_CARD,
     TOKENIZER,
     Graph,
@@ -76,15 +77,20 @@ def staged(out: Path, *, replace: bool = False) -> Iterator[Path]:
 
     Args:
         out: Where the artifact shall stand.
-        replace: Remove what stands there, once the new one is complete.
+        replace: Remove the artifact that stands there, once the new one is complete.
 
     Raises:
-        ArtifactError: If ``out`` exists and is not to be replaced.
+        ArtifactError: If ``out`` exists and is not to be replaced, or is no artifact.
     """
     if out.exists() and not replace:
         raise ArtifactError(
             f"{out}: got a path that exists; expected a new one. Name another folder, or replace "
             "it with --replace."
+        )
+    if out.exists() and not (out / MANIFEST).is_file():
+        raise ArtifactError(
+            f"{out}: got a path to replace that holds no {MANIFEST}; expected an artifact. Name "
+            "the right folder, or remove this one yourself."
         )
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
@@ -92,8 +98,12 @@ def staged(out: Path, *, replace: bool = False) -> Iterator[Path]:
     try:
         yield folder
         if out.exists():
-            shutil.rmtree(out)
-        folder.rename(out)
+            # Moved aside first: a crash then leaves the old one or the new one, whole.
+            old = out.rename(folder.with_name(f"{folder.name}.old"))
+            folder.rename(out)
+            shutil.rmtree(old)
+        else:
+            folder.rename(out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

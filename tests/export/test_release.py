@@ -132,6 +132,20 @@ def test_export_place_that_is_taken_is_refused(
     assert os.listdir(tmp_path / "a") == []
 
 
+def test_export_replaces_nothing_but_an_artifact(
+    checkpoints: Callable[[str], Path],
+    texts_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "letter.txt").write_text("mine")
+
+    assert export(checkpoints("static"), tmp_path / "a", texts_file, "--replace") == 1
+    assert "holds no manifest.json" in capsys.readouterr().err
+    assert os.listdir(tmp_path / "a") == ["letter.txt"]
+
+
 def test_export_too_big_artifact_is_refused(
     checkpoints: Callable[[str], Path],
     texts_file: Path,
