@@ -77,13 +77,13 @@ class LossSection(Section):
 
 
 class OptimSection(Section):
-    """AdamW with linear warm-up and decay."""
+    """Adam by row (static) or AdamW (transformer); linear warm-up, then a cosine."""
 
     steps: int = Field(ge=1)
     lr: float = Field(gt=0.0)
     warmup: int = Field(default=0, ge=0, description="steps")
     weight_decay: float = Field(default=0.0, ge=0.0)
-    clip_norm: float = Field(default=1.0, gt=0.0)
+    clip_norm: float = Field(default=1.0, gt=0.0, description="of a transformer's gradient")
     ema: float = Field(
         default=0.0, ge=0.0, lt=1.0, description="decay of averaged weights; 0: none"
     )
