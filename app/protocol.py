@@ -12,7 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from app.api.problems import problem
 
@@ -53,6 +58,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stage: Literal["idle", "headers", "body", "answer"] = "idle"
         self._timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
+        self._answering: RequestResponseCycle | None = None
         self._header_bytes = self._wire_bytes = self._body_bytes = 0
         self._refusal = ("malformed-request", "What came is not an HTTP/1.1 request.")
 
@@ -174,9 +180,13 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _cut_off(self) -> None:
-        if self.cycle is not None:
-            self.cycle.disconnected = True  # so that the answer under way ends without an error
+        if self._answering is not None:
+            self._answering.disconnected = True  # so that its next write is none, not an error
         self.transport.abort()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answering = cycle  # the parser may have come to a later request of the same client
+        super()._start_asgi_task(cycle, app)
 
     def _headers_refusal(self) -> tuple[str, str]:
         most = self.bounds.max_header_bytes
