@@ -51,6 +51,7 @@ class EdgeStore:
         self._table = threading.RLock()  # Held for an instant, so that searches never wait
         self._open: dict[str, EdgeCollection] = {}
         self._damaged: dict[str, str] = {}
+        self._dropping: str | None = None
         self._closing = threading.Event()
         self._closed = False
         self._upkeep = [
@@ -131,12 +132,16 @@ class EdgeStore:
                 if name not in self._open and name not in self._damaged:
                     raise _not_found(name)
                 collection = self._open.pop(name, None)
-                self._damaged[name] = "it is being dropped"
-            if collection is not None:
-                collection.close(sealed=False)
-            edge_files.remove_collection(self._root / name)
-            with self._table:
-                del self._damaged[name]
+                self._damaged[name] = "dropping it failed"
+                self._dropping = name
+            try:
+                if collection is not None:
+                    collection.close(sealed=False)
+                edge_files.remove_collection(self._root / name)
+                with self._table:
+                    del self._damaged[name]
+            finally:
+                self._dropping = None
 
     def collections(self) -> list[Collection]:
         """List the collections that are open, by name; see also ``unavailable``."""
@@ -236,6 +241,8 @@ class EdgeStore:
         require_name(name)
         with self._table:
             self._require_open()
+            if name == self._dropping:
+                raise _not_found(name)
             if name in self._damaged:
                 raise NotReadyError(
                     f"The collection {name} is unavailable: {self._damaged[name]}. Restore it from "
@@ -256,7 +263,7 @@ class EdgeStore:
             for collection in collections:
                 try:
                     work(collection)
-                except NotReadyError:  # Dropped or closed since
+                except (NotFoundError, NotReadyError):  # Dropped or closed since
                     continue
                 except (StoreError, OSError):
                     _log.exception("upkeep of %s failed", collection.meta.name)

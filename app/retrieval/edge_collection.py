@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import NotReadyError, StoreError
+from app.errors import NotFoundError, NotReadyError, StoreError
 from app.retrieval import layout, offline
 from app.retrieval.edge_shard import EXACT_LIMIT, Row, Shard
 from app.retrieval.gate import Gate
@@ -50,6 +50,7 @@ class EdgeCollection:
         self._building = threading.Lock()
         self._gate = Gate()
         self._cancelled = threading.Event()
+        self._dropped = False
         self._touched: set[str] | None = None  # Point ids written since a build began
         self._unflushed = 0
         self._replaced = 0
@@ -198,6 +199,7 @@ class EdgeCollection:
 
     def close(self, *, sealed: bool = True) -> None:
         """Flush, let go of the files and, unless they are to be deleted, seal them."""
+        self._dropped = not sealed
         self._cancelled.set()
         with self._building, self._writing:
             shard = self._require_open()
@@ -273,6 +275,8 @@ class EdgeCollection:
         self._last_write = time.monotonic()
 
     def _require_open(self) -> Shard:
+        if self._shard is None and self._dropped:
+            raise NotFoundError(f"The collection {self.meta.name} was dropped meanwhile.")
         if self._shard is None:
             raise NotReadyError(f"The collection {self.meta.name} is closed; open the store again.")
         return self._shard

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from app.errors import ConflictError, NotFoundError, NotReadyError, StoreError
-from app.retrieval import edge_collection, edge_shard
+from app.retrieval import edge, edge_collection, edge_shard
 from app.retrieval.edge import EdgeStore
 from app.retrieval.store import Document, Filter
 
@@ -412,4 +412,49 @@ def test_one_writer_and_four_readers_see_only_whole_states(tmp_path):
         thread.join()
     assert errors == []
     assert min(reads) > 5
+    store.close()
+
+
+def test_collection_that_is_being_dropped_is_not_found(tmp_path, monkeypatch):
+    store = make(tmp_path)
+    entered, go_on = threading.Event(), threading.Event()
+    remove = edge.edge_files.remove_collection
+
+    def remove_slowly(directory):
+        entered.set()
+        assert go_on.wait(10)
+        remove(directory)
+
+    monkeypatch.setattr(edge.edge_files, "remove_collection", remove_slowly)
+    held = store._find("demo")  # a request that got hold of it before
+    thread = threading.Thread(target=store.drop, args=("demo",))
+    thread.start()
+    assert entered.wait(10)
+    try:
+        for call in (store.describe, store.count, lambda name: store.get(name, ["d1"])):
+            with pytest.raises(NotFoundError, match="no collection"):
+                call("demo")
+        with pytest.raises(NotFoundError, match="dropped meanwhile"):
+            held.get(["d1"])
+    finally:
+        go_on.set()
+        thread.join()
+    assert store.create("demo", DIM, "m").count == 0
+    store.close()
+
+
+def test_collection_whose_drop_failed_is_unavailable_until_dropped_again(tmp_path, monkeypatch):
+    store = make(tmp_path)
+
+    def fail(_):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(edge.edge_files, "remove_collection", fail)
+        with pytest.raises(StoreError, match="Input/output"):
+            store.drop("demo")
+    with pytest.raises(NotReadyError, match="dropping it failed"):
+        store.describe("demo")
+    store.drop("demo")
+    assert store.unavailable() == {}
     store.close()
