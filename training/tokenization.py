@@ -161,18 +161,19 @@ def build_normalizer(*, romanize: bool) -> normalizers.Normalizer:
 
 
 def build_pre_tokenizer() -> pre_tokenizers.PreTokenizer:
-    """Split at white space, punctuation, runs of digits and of Chinese characters.
+    """Split at white space, and around each mark, run of digits and run of Chinese characters.
 
-    Every piece starts with the mark of a word, so that a word after a bracket or a quotation
-    mark is the same token as the word after a space.
+    Question marks are dropped: a query has one and the documents that answer it have none, so a
+    bag of tokens would match questions to questions. Every piece starts with the mark of a word,
+    so that a word after a bracket or a quotation mark is the same token as one after a space.
     """
+    mark = r"\p{P}$+<=>^`|~"
+    pieces = Regex(rf"\p{{N}}+|\p{{Han}}+|(?!\?)[{mark}]|[^\s\p{{N}}\p{{Han}}{mark}]+")
     return pre_tokenizers.Sequence(
         [
-            pre_tokenizers.WhitespaceSplit(),
-            pre_tokenizers.Punctuation("isolated"),
-            pre_tokenizers.Digits(individual_digits=False),
-            pre_tokenizers.Split(Regex(r"\p{Han}+"), "isolated"),
-            pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="always"),
+            # Inverted: what matches is kept, a piece each, and what lies between is removed.
+            pre_tokenizers.Split(pieces, "removed", invert=True),
+            pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="always", split=False),
         ]
     )
 

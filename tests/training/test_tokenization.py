@@ -11,6 +11,7 @@ from training.tokenization import (
     UNK_ID,
     UNK_TOKEN,
     build_normalizer,
+    build_pre_tokenizer,
     build_tokenizer,
     compile_charsmap,
     romanize_character,
@@ -95,3 +96,11 @@ def test_sample_texts_of_small_languages_repeat_at_most_ten_times(data: Path) ->
     bitext = load_bitext(data, select_corpora(["nllb-seed"], shippable=True))
     sample = sample_texts(bitext, 10_000_000, seed=1)
     assert max(sample.count(text) for text in set(sample)) == 10
+
+
+def test_build_pre_tokenizer_keeps_marks_but_question_marks() -> None:
+    pieces = build_pre_tokenizer().pre_tokenize_str("a?b (c) x=1 ok?! 2024\u5e74")
+    assert [piece for piece, _ in pieces] == [
+        "\u2581" + part
+        for part in ("a", "b", "(", "c", ")", "x", "=", "1", "ok", "!", "2024", "\u5e74")
+    ]
