@@ -5,6 +5,7 @@ from urllib.parse import unquote_to_bytes
 
 from fastapi import APIRouter, Depends, Path, Request
 from pydantic import Field
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
 
 from app.api.bodies import StrictRoute
@@ -19,6 +20,21 @@ from app.errors import InvalidInputError, NotFoundError
 from app.retrieval.points import MAX_DOC_ID_BYTES
 from app.retrieval.store import Document
 from app.settings import MAX_ITEMS
+
+
+class _AnyText(Convertor[str]):
+    """The rest of a path, line breaks too; Starlette's own ``path`` ends at the first."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("text", _AnyText())
 
 router = APIRouter(route_class=StrictRoute, tags=["documents"])
 
@@ -141,7 +157,7 @@ async def _add(
 
 
 @router.get(
-    "/collections/{name}/documents/{doc_id:path}",
+    "/collections/{name}/documents/{doc_id:text}",
     summary="Read a document",
     response_model=DocumentReply,
     responses=responses("not-found", "invalid-input", "overloaded", "not-ready"),
@@ -163,7 +179,7 @@ async def get_document(name: Name, doc_id: EncodedDocId, service: OpenService) -
 
 
 @router.delete(
-    "/collections/{name}/documents/{doc_id:path}",
+    "/collections/{name}/documents/{doc_id:text}",
     summary="Delete a document",
     status_code=204,
     response_class=Response,

@@ -11,6 +11,7 @@ from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.problems import ClientGoneError, problem
+from app.encoder.excerpt import is_visible
 from app.errors import InvalidInputError, OverloadedError, TooLargeError
 from app.settings import Settings
 from app.text.normalize import require_text
@@ -173,6 +174,11 @@ def _clean(texts: Sequence[str], name: str, most_chars: int) -> list[str]:
             raise InvalidInputError(
                 f"{name}[{index}] has more than {MOST_MARKS} marks on one letter; expected fewer: "
                 "drop those that nobody can read."
+            )
+        if not any(map(is_visible, text)) and text.strip():
+            raise InvalidInputError(
+                f"{name}[{index}] has nothing but invisible characters; expected at least one that "
+                "shows: send some text."
             )
         long = len(text) > 2 * most_chars
         short = text if long else require_text(text, f"{name}[{index}]")

@@ -18,7 +18,7 @@ from app.api.problems import responses
 from app.api.state import Service
 from app.api.wire import JSON, CollectionName, DocId, Lang, Reply, Wire
 from app.encoder.batcher import PROBE
-from app.errors import InvalidInputError
+from app.errors import InvalidInputError, TooLargeError
 from app.retrieval.store import MAX_TOP_K, VectorStore
 from app.robustness.probe import Budget, ProbeQuery, ProbeReport, ProbeRequest, run_probe
 from app.robustness.report import Cell, ProbeResult, Quality, Rate, Spent
@@ -26,6 +26,8 @@ from app.robustness.request import MAX_ATTACK_QUERIES, MAX_EDITS, MAX_SECONDS
 from app.settings import MAX_ITEMS
 from app.text.perturbations.registry import FAMILIES
 
+MOST_ADDED = 4
+"""Characters that an edit may add to a text."""
 SLACK_S = 10.0
 """What a probe may take beyond its own budget, for the checks at its end."""
 
@@ -64,7 +66,7 @@ class BudgetWire(Wire):
     queries: int = Field(
         default=64, ge=1, le=MAX_ATTACK_QUERIES, description="texts tried for each query and attack"
     )
-    seconds: float | int = Field(
+    seconds: float = Field(
         default=20.0,
         gt=0,
         le=MAX_SECONDS,
@@ -146,11 +148,12 @@ async def probe(request: Request, body: ProbeWire, service: OpenService) -> Resp
     """
     settings = service.settings
     texts = [query.text for query in body.queries]
-    await clean_texts(texts, "queries", settings.max_queries, settings)
+    texts = await clean_texts(texts, "queries", settings.max_queries, settings)
+    _require_room(texts, body.budget.edits, settings.max_text_chars)
     longest = settings.probe_timeout_s
     if body.budget.seconds > longest:
         raise InvalidInputError(
-            f"budget.seconds is {body.budget.seconds:g}; expected at most {longest:g}: ask for "
+            f"budget.seconds is {body.budget.seconds}; expected at most {longest:g}: ask for "
             "less, or raise TYNTEGRA_PROBE_TIMEOUT_S."
         )
     _require_distinct_ids(body)
@@ -183,6 +186,16 @@ def describe_report(report: ProbeReport) -> Mapping[str, Any]:
     return fields | {
         "summary": {name: getattr(summary, name) for name in SummaryReply.model_fields}
     }
+
+
+def _require_room(texts: Sequence[str], edits: int, most_chars: int) -> None:
+    most = most_chars - edits * MOST_ADDED
+    for index, text in enumerate(texts):
+        if len(text) > most:
+            raise TooLargeError(
+                f"queries[{index}].text has {len(text)} characters; expected at most {most}, so "
+                "that it can still be searched for once it is edited: send a shorter one."
+            )
 
 
 # The probe checks both as well, but names what was sent, which an answer of the API must not.

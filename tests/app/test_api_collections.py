@@ -97,7 +97,7 @@ async def test_documents_of_another_encoder_are_a_conflict(start: Any) -> None:
     "doc_id",
     [
         *("a/b", "/", "//x", "..", ".", "a b", "%", "%2F", "?q=1#f", "\u0000", "\u202e", "日本"),
-        *("a+b;c", "😀" * 128, "x" * 512),
+        *("a\nb", "\n", "a\n", "\r\nX: y", "\u2028a\x85", "a+b;c", "😀" * 128, "x" * 512),
     ],
 )
 async def test_document_name_may_hold_any_characters(start: Any, doc_id: str) -> None:

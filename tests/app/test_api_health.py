@@ -59,7 +59,7 @@ async def test_metrics_count_requests_by_route_template(start: Any) -> None:
         response = await running.client.get("/metrics")
     lines = response.text.splitlines()
     assert response.headers["content-type"].startswith("text/plain")
-    route = "/collections/{name}/documents/{doc_id:path}"
+    route = "/collections/{name}/documents/{doc_id:text}"
     for line in (
         f'tyntegra_http_requests_total{{method="GET",route="{route}",status="404"}} 1.0',
         'tyntegra_http_requests_total{method="GET",route="unmatched",status="404"} 1.0',

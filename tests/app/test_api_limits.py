@@ -111,3 +111,25 @@ async def test_client_that_leaves_cancels_its_inference(start: Any) -> None:
         metrics = (await running.client.get("/metrics")).text
     assert running.encoder.cancelled == 1
     assert 'route="/embed",status="499"} 1.0' in metrics
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "where"),
+    [
+        ("/embed", {"inputs": ["a", "\u200b"]}, "inputs[1]"),
+        ("/search", {"collection": "a", "queries": ["\u00ad \ufeff"]}, "queries[0]"),
+        (
+            "/collections/a/documents",
+            {"documents": [{"doc_id": "d", "text": "\u2060\u202e"}]},
+            "documents[0]",
+        ),
+    ],
+)
+async def test_invisible_text_is_refused_under_the_name_it_was_sent_by(
+    start: Any, path: str, body: dict[str, Any], where: str
+) -> None:
+    async with start() as running:
+        await running.client.put("/collections/a")
+        response = await running.client.post(path, json=body)
+    assert response.status_code == 422
+    assert response.json()["detail"].startswith(f"{where} has nothing but invisible characters")
