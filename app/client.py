@@ -16,7 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app import retries
-from app.errors import NotReadyError
+from app.errors import InvalidInputError, NotReadyError
+
+
+def _base_url(url: str) -> httpx.URL:
+    try:
+        return httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise InvalidInputError(
+            f"{url!r:.200} is no URL ({error}); expected one such as http://127.0.0.1:8000."
+        ) from None
 
 
 def _unreachable(url: httpx.URL, error: httpx.HTTPError) -> NotReadyError:
@@ -80,7 +89,9 @@ class Client:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._timeout_s = timeout_s
-        self._http = httpx.Client(base_url=url, headers=_headers(key), transport=transport)
+        self._http = httpx.Client(
+            base_url=_base_url(url), headers=_headers(key), transport=transport
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -186,7 +197,9 @@ class AsyncClient:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._timeout_s = timeout_s
-        self._http = httpx.AsyncClient(base_url=url, headers=_headers(key), transport=transport)
+        self._http = httpx.AsyncClient(
+            base_url=_base_url(url), headers=_headers(key), transport=transport
+        )
 
     async def __aenter__(self) -> Self:
         return self

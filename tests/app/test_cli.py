@@ -68,6 +68,13 @@ def test_cli_without_a_service_says_how_to_start_one(
     assert "tyntegra serve" in capsys.readouterr().err
 
 
+def test_cli_url_that_is_none_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--url", "http://[::"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("tyntegra: 'http://[::' is no URL")
+    assert error.count("\n") == 1
+
+
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["search", "--top-k", "many", "x"]])
 def test_cli_wrong_usage_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
