@@ -218,7 +218,7 @@ def _build(engine: Engine, tmp: Path, image: str) -> None:
         (tmp / "pip.conf").write_text("[global]\ncert = /run/secrets/ca.crt\n")
         command += ["--secret", f"id=pip.conf,src={tmp}/pip.conf"]
         command += ["--secret", f"id=ca.crt,src={authority}"]
-    engine.run(*command, ".", timeout=400, environ={"DOCKER_BUILDKIT": "1"})
+    engine.run(*command, ".", timeout=900, environ={"DOCKER_BUILDKIT": "1"})
 
 
 @pytest.fixture(scope="session")

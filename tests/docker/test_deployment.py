@@ -16,7 +16,8 @@ import pytest
 if TYPE_CHECKING:  # tests are no package, so the fixture's class is known to readers only
     from tests.docker.conftest import Deployment, Engine
 
-pytestmark = [pytest.mark.docker, pytest.mark.slow]
+# The first test waits for the engine, its base image and the build.
+pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(1500)]
 
 # From inside: what can be imported, what can be written, which rights there are.
 INSIDE = """
