@@ -40,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConfigError, CorpusError, CheckpointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"error: cannot write or read files: {error}", file=sys.stderr)
+        return 2
     print(f"checkpoint: {folder}")
     if not finished:
         print("interrupted; continue with --resume", file=sys.stderr)

@@ -237,6 +237,9 @@ def as_encode(encoder: Encoder, tokenizer: Tokenizer, batch_size: int = 256) -> 
         order = np.argsort(lengths, kind="stable")  # little padding within a batch
         vectors = np.zeros((len(lengths), encoder.config.dim), np.float32)
         device = next(encoder.parameters()).device
+        # Dropout would make the vectors of an encoder under training random.
+        was_training = encoder.training
+        encoder.eval()
         with torch.inference_mode():
             for start in range(0, len(order), batch_size):
                 rows = order[start : start + batch_size]
@@ -245,6 +248,7 @@ def as_encode(encoder: Encoder, tokenizer: Tokenizer, batch_size: int = 256) -> 
                     torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
                 )  # (rows, dim)
                 vectors[rows] = block.float().cpu().numpy()
+        encoder.train(was_training)
         return vectors
 
     return encode

@@ -145,3 +145,14 @@ def test_as_encode_texts_are_normalized_and_cut() -> None:
 
 def test_as_encode_no_texts_gives_no_rows() -> None:
     assert as_encode(make("static"), words())([]).shape == (0, 16)
+
+
+def test_as_encode_encoder_under_training_is_measured_without_dropout() -> None:
+    encoder = make("transformer").train()
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.5
+    encode = as_encode(encoder, words())
+    first, second = encode(["a b c"]), encode(["a b c"])
+    assert np.array_equal(first, second)
+    assert encoder.training
