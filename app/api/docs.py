@@ -21,7 +21,9 @@ STYLE = """
 :root { color-scheme: light dark; --line: #8886; --soft: #8881; }
 body { font: 1rem/1.5 system-ui, sans-serif; max-width: 58rem; margin: 2rem auto; padding: 0 1rem; }
 code, pre { font: 0.9rem/1.45 ui-monospace, monospace; }
-pre { background: var(--soft); padding: 0.75rem; overflow-x: auto; border-radius: 4px; }
+h2 code, h3 { font-size: 1.15rem; font-weight: 600; }
+pre { background: var(--soft); padding: 0.75rem; border-radius: 4px; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; }
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: 0.25rem 0.6rem 0.25rem 0; }
 tr + tr { border-top: 1px solid var(--line); }
