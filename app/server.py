@@ -51,6 +51,7 @@ class Server(uvicorn.Server):
         """Leave the main loop once drained."""
         if self._exit_at is not None and time.monotonic() >= self._exit_at:
             self.should_exit = True
+            self._service.stopping.set()  # probes end with what they have found
         return await super().on_tick(counter)
 
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -176,6 +177,8 @@ async def probe(request: Request, body: ProbeWire, service: OpenService) -> Resp
     finally:
         gone.set()
     service.metrics.probe_queries.inc(report.spent.queries)
+    if report.status == "partial" and service.stopping.is_set():
+        report = replace(report, reason="The service was told to end.")
     return JSON(describe_report(report))
 
 

@@ -172,3 +172,12 @@ async def test_probe_running_at_shutdown_is_cancelled(
         await asyncio.sleep(0.1)
     answer = (await asyncio.wait_for(request, 5)).json()
     assert answer["status"] == "partial"
+
+
+async def test_probe_of_a_service_that_ends_is_partial_and_says_why(start: Any) -> None:
+    async with start() as running:
+        await fill(running)
+        running.service.stopping.set()
+        answer = (await post(running)).json()
+    assert answer["status"] == "partial"
+    assert answer["reason"] == "The service was told to end."

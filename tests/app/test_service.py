@@ -1,6 +1,7 @@
 """The service with its real encoder and store: any Unicode text and any document name."""
 
 import asyncio
+import signal
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from app.client import document_path
 from app.main import create_app
+from app.server import build_server
 from app.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -84,3 +86,13 @@ async def test_any_document_name_is_kept_by_the_store(client: httpx.AsyncClient)
     for left, name in reversed(list(enumerate(names))):
         assert (await client.delete(document_path("a", name))).status_code == 204
         assert (await client.get("/collections/a")).json()["documents"] == left
+
+
+async def test_signal_ends_probes_once_drained(start: Any) -> None:
+    async with start() as running:
+        server = build_server(running.app, running.service.settings)
+        await server.on_tick(1)
+        assert not running.service.stopping.is_set()
+        server.handle_exit(signal.SIGTERM, None)
+        assert await server.on_tick(1)
+        assert running.service.stopping.is_set()
