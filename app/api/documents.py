@@ -46,7 +46,8 @@ class DocumentWire(Wire):
     text: str = Field(description="what is searched")
     lang: Lang | None = Field(default=None, description="language and script, such as `swh_Latn`")
     metadata: Metadata = Field(
-        default={}, description="strings, numbers and booleans that come along"
+        default={},
+        description="strings, numbers and booleans that come along, of at most 8192 characters",
     )
 
 

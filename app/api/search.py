@@ -2,7 +2,9 @@
 
 from typing import Any
 
+import numpy as np
 from fastapi import APIRouter, Request
+from numpy.typing import NDArray
 from pydantic import Field
 from starlette.responses import Response
 
@@ -15,6 +17,9 @@ from app.api.state import Service
 from app.api.wire import JSON, CollectionName, Lang, Reply, Texts, Wire
 from app.errors import InvalidInputError
 from app.retrieval.store import MAX_TOP_K, Filter, Hit, VectorStore
+
+SEARCHED_AT_ONCE = 8
+"""Queries of one store call, which goes on to its end even if nobody waits for it any more."""
 
 router = APIRouter(route_class=StrictRoute, tags=["search"])
 
@@ -113,10 +118,15 @@ async def _search(service: Service, body: SearchRequest, queries: list[str]) -> 
     count_encoded(service, "/search", encoded)
     where = as_filter(body.filter)
 
-    def find(store: VectorStore) -> list[list[Hit]]:
-        return store.search(body.collection, encoded.vectors, body.top_k, where)
+    found: list[list[Hit]] = []
+    for start in range(0, len(queries), SEARCHED_AT_ONCE):
+        vectors = encoded.vectors[start : start + SEARCHED_AT_ONCE]
 
-    return await service.in_store(find)
+        def find(store: VectorStore, vectors: NDArray[np.float32] = vectors) -> list[list[Hit]]:
+            return store.search(body.collection, vectors, body.top_k, where)
+
+        found += await service.in_store(find)
+    return found
 
 
 def as_filter(sent: SearchFilter | None) -> Filter | None:

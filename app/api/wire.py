@@ -27,6 +27,8 @@ COLLECTION_NAME = f"^{NAME_PATTERN}$"
 LANG = f"^{LANG_PATTERN}$"
 MAX_KEYS = 64
 MAX_VALUE_CHARS = 4096
+MAX_METADATA_CHARS = 8192
+"""Keys and strings of a document's metadata together: an answer repeats them for each hit."""
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
 
@@ -87,7 +89,18 @@ def _check_metadata(value: Any) -> dict[str, str | int | float | bool]:
                 "numbers or booleans",
                 {"most": MAX_VALUE_CHARS},
             )
+    if _chars_of(value) > MAX_METADATA_CHARS:
+        raise PydanticCustomError(
+            "metadata",
+            "keys and strings should have at most {most} characters together",
+            {"most": MAX_METADATA_CHARS},
+        )
     return value
+
+
+def _chars_of(metadata: dict[str, Any]) -> int:
+    strings = sum(len(entry) for entry in metadata.values() if isinstance(entry, str))
+    return sum(map(len, metadata)) + strings
 
 
 def _is_unicode(text: str) -> bool:

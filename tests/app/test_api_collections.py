@@ -180,3 +180,13 @@ async def test_documents_are_bounded_in_number_and_length(start: Any) -> None:
             for number, text in ((0, "a"), (2, "a"), (3, "a"), (1, "a" * 17), (1, " "))
         ]
     assert statuses == [422, 200, 422, 413, 422]
+
+
+@pytest.mark.parametrize(("chars", "status"), [(4094, 200), (4095, 422)])
+async def test_metadata_is_bounded_as_a_whole(start: Any, chars: int, status: int) -> None:
+    metadata = {"a": "é" * 4095, "b": "é" * chars, "c": 1}  # 3 keys: 8,193 is one too many
+    body = {"documents": [{"doc_id": "a", "text": "text", "metadata": metadata}]}
+    async with start() as running:
+        await running.client.put("/collections/a")
+        response = await running.client.post("/collections/a/documents", json=body)
+    assert response.status_code == status

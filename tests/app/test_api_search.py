@@ -1,5 +1,7 @@
 """POST /search."""
 
+import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -92,3 +94,25 @@ async def test_search_bounds(start: Any, fields: dict[str, Any], status: int) ->
         await fill(running)
         response = await search(running, **fields)
     assert response.status_code == status
+
+
+async def test_search_is_done_in_parts_and_ends_with_its_time(start: Any) -> None:
+    async with start(request_timeout_s=0.3) as running:
+        await fill(running)
+        search_store, rows = running.store.search, []
+
+        def slow(name: str, vectors: Any, top_k: int, where: Any) -> Any:
+            rows.append(len(vectors))
+            time.sleep(0.2 if len(rows) > 3 else 0)
+            return search_store(name, vectors, top_k, where)
+
+        running.store.search = slow
+        texts = [f"text {number}" for number in range(20)]
+        whole = await search(running, queries=texts)
+        assert rows == [8, 8, 4]
+        late = await search(running, queries=texts * 3)
+        asked = len(rows)
+        await asyncio.sleep(0.5)
+    assert [result["query"] for result in whole.json()["results"]] == texts
+    assert late.status_code == 429
+    assert len(rows) == asked <= 6
