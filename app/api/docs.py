@@ -28,7 +28,8 @@ table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; vertical-align: top; padding: 0.25rem 0.6rem 0.25rem 0; }
 tr + tr { border-top: 1px solid var(--line); }
 h2 { margin-top: 2.5rem; border-top: 1px solid var(--line); padding-top: 1rem; }
-nav ul { columns: 2; padding-left: 1rem; }
+nav ul { columns: 2 22rem; padding-left: 1rem; }
+h2 code, nav code { overflow-wrap: anywhere; }
 caption { text-align: left; font-weight: 600; padding-top: 0.75rem; }
 """
 
