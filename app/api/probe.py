@@ -21,7 +21,15 @@ from app.api.wire import JSON, CollectionName, DocId, Lang, Reply, Wire
 from app.encoder.batcher import PROBE
 from app.errors import InvalidInputError, TooLargeError
 from app.retrieval.store import MAX_TOP_K, VectorStore
-from app.robustness.probe import Budget, ProbeQuery, ProbeReport, ProbeRequest, run_probe
+from app.robustness.probe import (
+    AttackInfo,
+    Budget,
+    ProbeQuery,
+    ProbeReport,
+    ProbeRequest,
+    list_attacks,
+    run_probe,
+)
 from app.robustness.report import Cell, ProbeResult, Quality, Rate, Spent
 from app.robustness.request import MAX_ATTACK_QUERIES, MAX_EDITS, MAX_SECONDS
 from app.settings import MAX_ITEMS
@@ -126,6 +134,15 @@ class ProbeReply(Reply):
     summary: SummaryReply
     limits: list[str] = Field(description="what the numbers do not show")
     results: list[ProbeResult]
+
+
+@router.get("/probe/attacks", summary="List the attacks", responses=responses())
+async def attacks() -> tuple[AttackInfo, ...]:
+    """List the attacks that a probe can make, with the scripts that each applies to.
+
+    `cost` is what one edit of it takes from the budget of edits.
+    """
+    return list_attacks()
 
 
 @router.post(

@@ -71,6 +71,14 @@ async def test_probe_adversarial_text_searched_again_has_the_rank_reported(start
     assert any(result["edits"] for result in results)
 
 
+async def test_attacks_lists_each_with_its_scripts(start: Any) -> None:
+    async with start() as running:
+        listed = (await running.client.get("/probe/attacks")).json()
+    assert {attack["name"] for attack in listed} >= {"typo", "diacritics", "spacing"}
+    assert all(attack["description"] and attack["scripts"] for attack in listed)
+    assert all(attack["cost"] >= 1 for attack in listed)
+
+
 async def test_probe_same_seed_gives_the_same_texts(start: Any) -> None:
     async with start() as running:
         await fill(running)
