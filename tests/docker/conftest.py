@@ -85,8 +85,7 @@ class Deployment:
 
     def inspect(self, service: str) -> dict[str, Any]:
         """What the engine knows of the service's container."""
-        identity = self.compose("ps", "-a", "-q", service).strip()
-        return json.loads(self.engine.run("inspect", identity))[0]
+        return json.loads(self.engine.run("inspect", self.compose("ps", "-aq", service).strip()))[0]
 
     def address(self) -> tuple[str, int]:
         """The published address; it changes when the edge is made anew."""
