@@ -107,7 +107,7 @@ def test_admit_full_queue_refuses_at_once_and_says_when(batcher: Batcher, sessio
     with pytest.raises(OverloadedError, match="holds 50 of 50") as caught:
         batcher.admit(1)
 
-    assert time.monotonic() - started < 0.1
+    assert time.monotonic() - started < 1.0  # waiting for room would take for ever
     assert caught.value.retry_after_s >= 1
     batcher.release(49)
     batcher.admit(1)
@@ -210,7 +210,7 @@ def test_failing_run_fails_its_jobs_and_shows_until_it_works_again(
     session.error = None
     until(lambda: batcher.healthy() is None)
     assert session.batches[-1] == [CANARY[0][0]]
-    assert batcher.waiting_texts == 0
+    until(lambda: batcher.waiting_texts == 0)  # the room is given back after the answer
     batcher.admit(1)
     assert batcher.submit([[5]]).result(TIMEOUT_S)[0, 0] == 5
     assert batcher.healthy() is None

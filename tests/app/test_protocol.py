@@ -1,5 +1,6 @@
 """The bounded protocol over real sockets: slow, silent, large and malformed clients."""
 
+import contextlib
 import json
 import logging
 import socket
@@ -144,18 +145,20 @@ def test_handler_that_takes_longer_than_the_client_may_is_left_alone(live: Any) 
         assert status_of(client.recv(65536)) == 200
 
 
-@pytest.mark.parametrize("size", [20_000, 200_000])
-def test_large_header_is_431(live: Any, size: int) -> None:
+def test_large_header_is_431(live: Any) -> None:
     with live.connect() as client:
-        client.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nX: ")
-        try:
-            client.sendall(b"a" * size)
-            client.sendall(b"\r\n\r\n")
-        except OSError:
-            return  # closed in the middle of it
-        answer = read_all(client)
-    if answer:
-        require_problem(answer, 431)
+        client.sendall(GET[:-2] + b"X: " + b"a" * 20_000 + b"\r\n\r\n")
+        require_problem(read_all(client), 431)
+
+
+def test_endless_header_is_cut_off(live: Any) -> None:
+    sent = 0
+    with live.connect() as client, contextlib.suppress(OSError):
+        client.sendall(GET[:-2] + b"X: ")
+        while sent < 1 << 24:
+            client.sendall(b"a" * 65_536)
+            sent += 65_536
+    assert sent < 1 << 24
 
 
 def test_many_small_headers_are_431(live: Any) -> None:
