@@ -271,9 +271,7 @@ def call(engine: Engine) -> Iterator[Callable[..., Any]]:
 
 
 @pytest.fixture(scope="module")
-def deployment(
-    engine: Engine, call: Callable[..., Any], tiny_artifact: Path, tmp_path_factory: Any
-) -> Iterator[Deployment]:
+def deployment(engine: Engine, call: Callable[..., Any]) -> Iterator[Deployment]:
     """The stack of docker/compose.yaml, up and healthy on a free port."""
     environ = {
         "API_IMAGE": "tyntegra-test:cpu",
@@ -281,15 +279,6 @@ def deployment(
         "PUBLISH": "127.0.0.1:0",
     }
     files = (ROOT / "docker" / "compose.yaml",)
-    if not (ROOT / "app/default/encoder/manifest.json").exists():
-        override = tmp_path_factory.mktemp("compose") / "override.yaml"
-        service = {
-            "environment": {"TYNTEGRA_ARTIFACT": "/artifact"},
-            "volumes": [f"{tiny_artifact}:/artifact:ro"],
-        }
-        override.write_text(json.dumps({"services": {"api": service}}))
-        files += (override,)
-        subprocess.run(["chmod", "-R", "a+rX", tiny_artifact.parent.parent], check=True)
     stack = Deployment(engine, f"tyntegra-test-{os.getpid()}", files, environ, call)
     try:
         said = stack.compose("up", "--no-build", "--wait", "--wait-timeout", "90", check=False)
