@@ -6,7 +6,7 @@ resumed run cannot silently become another one.
 """
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -26,9 +26,10 @@ class Section(BaseModel):
 
 
 class TokenizerSection(Section):
-    """The vocabulary, learned from a sample that favors small languages."""
+    """Where the vocabulary comes from; a learned one favors small languages."""
 
-    vocab_size: int = Field(ge=256, le=1_000_000, description="tokens, [PAD] and [UNK] included")
+    source: Literal["learn", "backbone", "start"] = "learn"
+    vocab_size: int = Field(default=32_000, ge=256, le=1_000_000, description="of a learned one")
     sample_characters: int = Field(default=20_000_000, ge=10_000, description="text to learn from")
     romanize: bool = Field(default=True, description="write all scripts but Chinese in Latin")
 
@@ -39,10 +40,12 @@ class EncoderSection(Section):
     kind: Literal["static", "transformer"]
     dim: int = Field(ge=8, le=4096, description="of a vector; a transformer's hidden size")
     max_tokens: int = Field(ge=8, le=8192, description="longer texts are cut")
+    pooling: Literal["mean", "cls", "last"] = Field(default="mean", description="of a transformer")
     layers: int = Field(default=2, ge=1, le=48, description="of a new transformer")
     heads: int = Field(default=2, ge=1, le=64, description="of a new transformer")
     teacher_table: bool = Field(default=False, description="start a static one from the teacher")
     backbone: str = Field(default="", description="folder of a pretrained transformer, or new")
+    start: str = Field(default="", description="checkpoint to take the first weights from")
 
 
 class CorporaSection(Section):
@@ -50,38 +53,94 @@ class CorporaSection(Section):
 
     shippable: bool = Field(default=False, description="refuse corpora not fit for an artifact")
     weights: dict[str, float] = Field(min_length=1, description="corpus -> weight of its pairs")
+    files: dict[str, str] = Field(default_factory=dict, description="own corpus -> Parquet file")
     languages: tuple[str, ...] = Field(default=(), description="only these; empty: all")
-    language_exponent: float = Field(default=0.5, ge=0.0, le=1.0, description="of a bucket's size")
+    language_exponent: float = Field(
+        default=0.5, ge=0.0, le=1.0, description="of a bucket's size; 0: uniform, 1: by size"
+    )
 
 
 class BatchesSection(Section):
     """How pairs become batches (hybrid batches: cross-lingual or in one language)."""
 
-    pairs: int = Field(ge=2, le=65_536, description="in a batch")
+    pairs: int = Field(ge=2, le=65_536, description="in a batch, over all processes")
+    chunk: int = Field(default=0, ge=0, description="texts encoded at a time, cached; 0: all")
     cross_probability: float = Field(default=0.5, ge=0.0, le=1.0, description="cross-lingual share")
     single_corpus: float = Field(default=0.0, ge=0.0, le=1.0, description="share from one corpus")
     pivot_free: float = Field(default=0.3, ge=0.0, le=1.0, description="X-Y pairs without pivot")
     neighbor_probability: float = Field(default=0.3, ge=0.0, le=1.0, description="in mono batches")
+    hard_negatives: int = Field(default=0, ge=0, le=64, description="of each query")
+    mine_every: int = Field(default=0, ge=0, description="steps; 0: only negatives that are given")
+    mine_pool: int = Field(default=20_000, ge=2, description="documents that are mined among")
 
 
 class LossSection(Section):
-    """What is minimized."""
+    """The contrastive loss."""
 
     temperature: float = Field(default=0.05, gt=0.0, le=1.0)
+    learn_temperature: bool = Field(default=False, description="start from ``temperature``")
     symmetric: bool = True
-    distillation: float = Field(default=0.0, ge=0.0, description="weight; 0: no teacher")
-    teacher_texts: int = Field(default=12_000, ge=1, description="texts the teacher encodes")
-    epsilon: float = Field(default=0.0, ge=0.0, description="adversarial radius; 0: none")
-    epsilon_relative: bool = Field(default=True, description="in units of the mean token norm")
-    adversarial_weight: float = Field(default=0.5, ge=0.0, le=1.0, description="clean: the rest")
+    matryoshka: tuple[int, ...] = Field(default=(), description="leading dimensions also trained")
+
+
+class AdversarialSection(Section):
+    """Worst-case noise on token embeddings."""
+
+    method: Literal["none", "fgm", "pgd", "freelb"] = "none"
+    norm: Literal["token", "sequence", "max"] = Field(
+        default="token", description="L2 at each token, Frobenius of a text, or L-infinity"
+    )
+    epsilon: float = Field(default=0.1, gt=0.0, description="radius")
+    relative: bool = Field(default=True, description="radius in units of the mean token norm")
+    steps: int = Field(default=2, ge=1, le=64, description="of pgd and freelb")
+    step_size: float = Field(default=0.5, gt=0.0, description="in units of the radius")
+    start: float = Field(default=0.5, ge=0.0, le=1.0, description="first noise, of the radius")
+    weight: float = Field(default=0.5, gt=0.0, le=1.0, description="of the loss under noise")
+
+
+class SmoothingSection(Section):
+    """Random noise on token embeddings or last states (RS-RP)."""
+
+    noise: Literal["none", "gaussian", "uniform"] = "none"
+    sigma: float = Field(default=0.1, gt=0.0, description="standard deviation of an entry")
+    relative: bool = Field(default=True, description="of the noise's norm, in mean token norms")
+    copies: int = Field(default=1, ge=1, le=64, description="noisy passes, averaged")
+    at: Literal["embeddings", "states"] = "embeddings"
+    weight: float = Field(default=0.5, gt=0.0, le=1.0, description="of the loss under noise")
+
+
+class AugmentationSection(Section):
+    """Words replaced by synonyms or translations (RS-DA), and typos."""
+
+    dictionaries: tuple[str, ...] = Field(default=(), description="files of words")
+    sentence_probability: float = Field(default=0.0, ge=0.0, le=1.0, description="of a text")
+    word_probability: float = Field(default=0.3, ge=0.0, le=1.0, description="of its known words")
+    typo_probability: float = Field(default=0.0, ge=0.0, le=1.0, description="of a query")
+    typo_edits: int = Field(default=1, ge=1, le=16, description="in such a query")
+    self_teaching: float = Field(
+        default=0.0, ge=0.0, description="weight of KL(clean, with typos); 0: train on typos alone"
+    )
+
+
+class DistillationSection(Section):
+    """Learning from an English teacher."""
+
+    pooled: float = Field(default=0.0, ge=0.0, description="weight on vectors; 0: none")
+    transport: float = Field(default=0.0, ge=0.0, description="weight on token states; 0: none")
+    solver: Literal["ipot", "sinkhorn"] = "ipot"
+    regularization: float = Field(default=0.5, gt=0.0, description="of the solver")
+    iterations: int = Field(default=50, ge=1, le=10_000, description="of the solver")
+    teacher: str = Field(default="", description="folder; empty: all-MiniLM-L6-v2")
+    teacher_texts: int = Field(default=12_000, ge=1, description="texts encoded beforehand")
 
 
 class OptimSection(Section):
-    """Adam by row (static) or AdamW (transformer); linear warm-up, then a cosine."""
+    """Adam by row (static) or AdamW (transformer); linear warm-up, then a schedule."""
 
     steps: int = Field(ge=1)
     lr: float = Field(gt=0.0)
     warmup: int = Field(default=0, ge=0, description="steps")
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
     weight_decay: float = Field(default=0.0, ge=0.0)
     clip_norm: float = Field(default=1.0, gt=0.0, description="of a transformer's gradient")
     ema: float = Field(
@@ -95,8 +154,14 @@ class RunSection(Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     seed: int = Field(default=0, ge=0)
     threads: int = Field(default=0, ge=0, description="of the CPU; 0: torch's choice")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["fp32", "bf16", "fp16"] = Field(default="fp32", description="of autocast")
     save_every: int = Field(default=0, ge=0, description="steps; 0: only at the end")
     evaluate_every: int = Field(default=0, ge=0, description="steps; 0: never")
+    metric: str = Field(default="flores200-dev", description="that best and patience go by")
+    patience: int = Field(default=0, ge=0, description="evaluations without gain; 0: never stop")
+    log_every: int = Field(default=10, ge=1, description="steps between lines of log.jsonl")
+    tensorboard: bool = False
 
 
 class TrainConfig(Section):
@@ -107,26 +172,120 @@ class TrainConfig(Section):
     encoder: EncoderSection
     corpora: CorporaSection
     batches: BatchesSection
-    loss: LossSection
+    loss: LossSection = LossSection()
+    adversarial: AdversarialSection = AdversarialSection()
+    smoothing: SmoothingSection = SmoothingSection()
+    augmentation: AugmentationSection = AugmentationSection()
+    distillation: DistillationSection = DistillationSection()
     optim: OptimSection
 
     @model_validator(mode="after")
     def _check_shape(self) -> Self:
-        if self.encoder.kind == "transformer" and self.encoder.dim % self.encoder.heads:
-            raise ValueError(
-                f"encoder.dim {self.encoder.dim} is not a multiple of encoder.heads "
-                f"{self.encoder.heads}"
-            )
-        if self.encoder.kind == "static" and self.encoder.backbone:
-            raise ValueError("encoder.backbone needs encoder.kind = 'transformer'")
-        if self.encoder.kind == "static" and self.optim.weight_decay:
-            raise ValueError("optim.weight_decay needs encoder.kind = 'transformer'")
-        if self.encoder.kind == "transformer" and self.encoder.teacher_table:
-            raise ValueError("encoder.teacher_table needs encoder.kind = 'static'")
-        taught = self.encoder.teacher_table or self.loss.distillation
-        if taught and self.encoder.dim != TEACHER_DIM:
-            raise ValueError(f"the teacher's vectors need encoder.dim = {TEACHER_DIM}")
+        problems = [
+            message
+            for wrong, message in (*self._encoder_rules(), *self._loss_rules(), *self._pending())
+            if wrong
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
+
+    def _encoder_rules(self) -> Iterator[tuple[bool, str]]:
+        encoder, source = self.encoder, self.tokenizer.source
+        new = encoder.kind == "transformer" and not encoder.backbone and not encoder.start
+        yield (
+            new and encoder.dim % encoder.heads != 0,
+            f"encoder.dim {encoder.dim} is not a multiple of encoder.heads {encoder.heads}",
+        )
+        yield (
+            encoder.kind != "transformer" and bool(encoder.backbone),
+            "encoder.backbone needs encoder.kind = 'transformer'",
+        )
+        yield (
+            encoder.kind != "transformer" and encoder.pooling != "mean",
+            f"encoder.pooling = '{encoder.pooling}' needs encoder.kind = 'transformer'",
+        )
+        yield (
+            encoder.kind == "static" and bool(self.optim.weight_decay),
+            "optim.weight_decay needs encoder.kind = 'transformer'",
+        )
+        yield (
+            encoder.kind != "static" and encoder.teacher_table,
+            "encoder.teacher_table needs encoder.kind = 'static'",
+        )
+        yield (
+            bool(encoder.start and (encoder.backbone or encoder.teacher_table)),
+            "encoder.start excludes encoder.backbone and encoder.teacher_table",
+        )
+        yield (
+            source == "backbone" and not encoder.backbone,
+            "tokenizer.source = 'backbone' needs encoder.backbone",
+        )
+        yield (
+            (source == "start") != bool(encoder.start),
+            "encoder.start and tokenizer.source = 'start' need one another",
+        )
+
+    def _pending(self) -> Iterator[tuple[bool, str]]:
+        for key in PENDING:
+            table, _, name = key.partition(".")
+            section = getattr(self, table)
+            default = type(section).model_fields[name].get_default(call_default_factory=True)
+            yield getattr(section, name) != default, f"{key} is not supported yet"
+        yield self.adversarial.method in ("pgd", "freelb"), "adversarial.method: only fgm as yet"
+
+    def _loss_rules(self) -> Iterator[tuple[bool, str]]:
+        encoder, distillation = self.encoder, self.distillation
+        taught = encoder.teacher_table or distillation.pooled or distillation.transport
+        yield (
+            bool(taught) and not distillation.teacher and encoder.dim != TEACHER_DIM,
+            f"the teacher's vectors need encoder.dim = {TEACHER_DIM}",
+        )
+        yield (
+            any(not 1 <= dim < encoder.dim for dim in self.loss.matryoshka),
+            f"loss.matryoshka must be dimensions from 1 to below encoder.dim {encoder.dim}",
+        )
+        noisy = self.adversarial.weight if self.adversarial.method != "none" else 0.0
+        noisy += self.smoothing.weight if self.smoothing.noise != "none" else 0.0
+        yield (
+            noisy > 1.0,
+            "adversarial.weight and smoothing.weight add up to more than 1: the clean loss gets "
+            "what they leave",
+        )
+        yield (
+            bool(self.augmentation.self_teaching) and not self.augmentation.typo_probability,
+            "augmentation.self_teaching needs augmentation.typo_probability above 0",
+        )
+        yield (
+            bool(self.augmentation.sentence_probability) != bool(self.augmentation.dictionaries),
+            "augmentation.dictionaries and augmentation.sentence_probability need one another",
+        )
+
+
+PENDING = (
+    "tokenizer.source",
+    "encoder.start",
+    "encoder.pooling",
+    "corpora.files",
+    "batches.chunk",
+    "batches.hard_negatives",
+    "batches.mine_every",
+    "loss.learn_temperature",
+    "loss.matryoshka",
+    "adversarial.steps",
+    "adversarial.norm",
+    "smoothing.noise",
+    "augmentation.dictionaries",
+    "augmentation.typo_probability",
+    "distillation.transport",
+    "distillation.teacher",
+    "optim.schedule",
+    "run.device",
+    "run.precision",
+    "run.patience",
+    "run.tensorboard",
+)
+"""Keys whose effect is not there yet: only their defaults are taken."""
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:

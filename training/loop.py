@@ -81,9 +81,9 @@ def train(config: TrainConfig, folder: Path, *, resume: bool) -> bool:
 
     # What the teacher knows, as targets and as a start.
     teacher = None
-    if config.loss.distillation:
-        log.info("encoding up to %d texts with the teacher", config.loss.teacher_texts)
-        teacher = teach(bitext, batches, config.loss.teacher_texts)
+    if config.distillation.pooled:
+        log.info("encoding up to %d texts with the teacher", config.distillation.teacher_texts)
+        teacher = teach(bitext, batches, config.distillation.teacher_texts)
     if before:
         encoder = encoder_of(before)
     else:

@@ -93,7 +93,7 @@ class Trainer:
 
     def loss(self, batch: Batch) -> Tensor:
         """Compute what a step minimizes, a scalar."""
-        config = self.config.loss
+        config, noise = self.config.loss, self.config.adversarial
         blocks = [_block(batch.query), _block(batch.document)]
         rows, columns = (torch.from_numpy(part) for part in batch.masked)
 
@@ -112,21 +112,22 @@ class Trainer:
             )
             if taught is None:
                 return contrast
-            return contrast + config.distillation * pooled_distillation(vectors, *taught)
+            return contrast + self.config.distillation.pooled * pooled_distillation(
+                vectors, *taught
+            )
 
-        if not config.epsilon:
+        if noise.method == "none":
             return loss_of([self.encoder(b.input_ids, b.attention_mask) for b in blocks])
         robust = adversarial_loss(
             self.encoder,
             blocks,
             loss_of,
-            config.epsilon,
-            relative=config.epsilon_relative,
+            noise.epsilon,
+            relative=noise.relative,
             special_ids=self._special_ids,
         )
         self.progress.metrics["epsilon"] = float(robust.epsilon)
-        weight = config.adversarial_weight
-        return (1 - weight) * robust.clean + weight * robust.adversarial
+        return (1 - noise.weight) * robust.clean + noise.weight * robust.adversarial
 
     def averaged(self) -> Encoder:
         """Return the encoder to keep: with averaged weights, if there are averages."""

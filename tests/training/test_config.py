@@ -71,3 +71,19 @@ def test_train_config_is_frozen(minimal: Path) -> None:
     config = load_config(minimal)
     with pytest.raises(ValidationError, match="frozen"):
         config.optim.lr = 1.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("encoder.backbone=folder", "encoder.backbone needs"),
+        ("encoder.teacher_table=true", "the teacher's vectors need"),
+        ("distillation.pooled=1", "the teacher's vectors need"),
+        ("optim.weight_decay=0.1", "optim.weight_decay needs"),
+    ],
+)
+def test_load_config_keys_that_contradict_are_refused(
+    minimal: Path, override: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(minimal, [override])

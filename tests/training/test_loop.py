@@ -38,8 +38,8 @@ max_tokens = 32
 weights = { nllb-seed = 1.0, wikipedia-app = 0.5 }
 [batches]
 pairs = 16
-[loss]
-epsilon = 0.1
+[adversarial]
+method = "fgm"
 [optim]
 steps = 80
 lr = 0.01
@@ -127,7 +127,8 @@ def test_train_lowers_the_loss_and_records_the_run(
     tree["encoder"] |= {"kind": kind, "heads": 2}
     tree["optim"] |= {"steps": 60, "lr": 0.05 if kind == "static" else 0.01}
     tree["run"] |= {"evaluate_every": 60}
-    tree["loss"] |= {"epsilon": 0.1, "temperature": 0.1}
+    tree["loss"] |= {"temperature": 0.1}
+    tree["adversarial"] |= {"method": "fgm"}
     tree["batches"] |= {"pairs": 32, "cross_probability": 0.9}
     assert train(TrainConfig.model_validate(tree), tmp_path, resume=False)
     found = load_checkpoint(tmp_path).run
