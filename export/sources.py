@@ -17,8 +17,9 @@ from tokenizers import Tokenizer
 from app.artifact import Source
 from app.errors import ArtifactError
 from app.retrieval.store import Encode
+from training.assembly import encoder_of
 from training.checkpoint import MANIFEST, CheckpointError, EncoderConfig, load_checkpoint
-from training.model import Encoder, as_encode, encoder_of
+from training.model import Encoder, as_encode
 
 
 @dataclass(frozen=True)

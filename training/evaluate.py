@@ -21,9 +21,10 @@ from tokenizers import Tokenizer
 from app.errors import ServiceError
 from app.retrieval.metrics import accuracy_at_1
 from app.retrieval.store import Encode
+from training.assembly import encoder_of
 from training.checkpoint import MODEL, CheckpointError, load_checkpoint
 from training.corpus import CorpusError, data_folder
-from training.model import as_encode, encoder_of
+from training.model import as_encode
 
 PIVOT = "eng_Latn"
 _LOW_RESOURCE = """

@@ -17,6 +17,7 @@ import torch
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
+from training.assembly import encoder_of, new_encoder
 from training.batches import HybridBatches
 from training.checkpoint import (
     MANIFEST,
@@ -31,7 +32,7 @@ from training.corpus import Bitext, data_folder, iterate_texts, load_bitext, sel
 from training.evaluate import LOW_RESOURCE, flores_accuracy, flores_languages, mean_of
 from training.initialization import initial_table
 from training.memory import keep_freed_memory
-from training.model import as_encode, encoder_of, new_encoder
+from training.model import as_encode
 from training.teacher import teach
 from training.tokenization import PAD_ID, build_tokenizer, sample_texts
 from training.tokens import tokenize_texts

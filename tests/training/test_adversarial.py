@@ -5,9 +5,10 @@ import torch
 from torch import Tensor
 
 from training.adversarial import Block, adversarial_loss, fgm_noise, mean_token_norm
+from training.assembly import new_encoder
 from training.config import EncoderSection
 from training.contrastive import info_nce
-from training.model import Encoder, new_encoder
+from training.model import Encoder
 
 KINDS = ("static", "transformer")
 SPECIAL = 2

@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from training.assembly import encoder_of, load_encoder, new_encoder
 from training.checkpoint import CheckpointError, EncoderConfig, Snapshot, save_checkpoint
 from training.config import EncoderSection
-from training.model import Encoder, StaticEncoder, as_encode, encoder_of, load_encoder, new_encoder
+from training.model import Encoder, StaticEncoder, as_encode
 
 KINDS = ("static", "transformer")
 
