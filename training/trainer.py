@@ -1,10 +1,9 @@
 """One step of training, and all state that lasts from one step to the next."""
 
 import copy
-import math
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -21,20 +20,7 @@ from training.corpus import Bitext
 from training.distillation import TeacherVectors, pooled_distillation
 from training.model import Encoder
 from training.optimizer import RowAdam
-
-SMOOTHING = 0.98  # of the loss that is shown
-LOSSES_KEPT = 200  # points of the loss curve in run.json
-
-
-@dataclass(slots=True)
-class Progress:
-    """Where a run stands; stored with each checkpoint."""
-
-    step: int = 0
-    seconds: float = 0.0
-    loss: float = math.nan
-    curve: list[tuple[int, float]] = field(default_factory=list)
-    metrics: dict[str, Any] = field(default_factory=dict)
+from training.progress import Progress
 
 
 class Trainer:
@@ -89,7 +75,7 @@ class Trainer:
             for name, tensor in self.encoder.named_parameters():
                 if name in self._average:
                     self._average[name].lerp_(tensor, 1 - self.config.optim.ema)
-        self._note(float(loss.detach()))
+        progress.note(float(loss.detach()), self.config.optim.steps)
 
     def loss(self, batch: Batch) -> Tensor:
         """Compute what a step minimizes, a scalar."""
@@ -179,14 +165,6 @@ class Trainer:
             self.progress = Progress(**snapshot.progress)
         except (TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"cannot resume from this checkpoint: {error}") from error
-
-    def _note(self, loss: float) -> None:
-        progress = self.progress
-        progress.step += 1
-        first = math.isnan(progress.loss)
-        progress.loss = loss if first else SMOOTHING * progress.loss + (1 - SMOOTHING) * loss
-        if progress.step % math.ceil(self.config.optim.steps / LOSSES_KEPT) == 0:
-            progress.curve.append((progress.step, round(progress.loss, 5)))
 
     def _describe(self) -> dict[str, Any]:
         packages = ("torch", "tokenizers", "transformers", "numpy")
