@@ -8,11 +8,12 @@ resumed run cannot silently become another one.
 import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 TEACHER_DIM = 384
+Config = TypeVar("Config", bound=BaseModel)
 
 
 class ConfigError(ValueError):
@@ -299,6 +300,15 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
         ConfigError: If the file cannot be read, an override is malformed, or a key or value is
             not allowed.
     """
+    return read_config(TrainConfig, path, overrides)
+
+
+def read_config(model: type[Config], path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Do what ``load_config`` does, for any model of a configuration.
+
+    Raises:
+        ConfigError: As ``load_config``.
+    """
     try:
         tree: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -306,7 +316,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
     for override in overrides:
         _apply_override(tree, override)
     try:
-        return TrainConfig.model_validate(tree)
+        return model.model_validate(tree)
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, item['loc'])) or 'configuration'}: {item['msg']}"
