@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from training.config import BatchesSection, CorporaSection
 from training.corpus import Bitext
 from training.sampling import Ints, Lines, Pairs
-from training.tokens import TokenTable
+from training.tokens import Role, TokenTable
 
 CROP_SHARES = (0.4, 0.8)  # share of a text that a crop keeps
 
@@ -80,7 +80,7 @@ class HybridBatches:
         self._tokens = tokens
         self._lengths = tokens.lengths
         self._config = batches
-        self._max_tokens = max_tokens
+        self._max_tokens = tokens.room(max_tokens)
         self._seed = seed
         weights = np.array([corpora.weights[corpus.name] for corpus in bitext.corpora])
         self._pairs = Pairs(bitext, weights, corpora.language_exponent)
@@ -93,8 +93,8 @@ class HybridBatches:
         query, document = self._draw_cross(rng) if cross else self._draw_mono(rng)
         return Batch(
             kind="cross" if cross else "mono",
-            query=self._collate(query),
-            document=self._collate(document),
+            query=self._collate(query, "query"),
+            document=self._collate(document, "document"),
             pivots=document.pivots,
             masked=false_negatives(query.texts, document.texts, query.pivots, document.pivots),
         )
@@ -134,8 +134,8 @@ class HybridBatches:
         starts = self._tokens.offsets[texts] + rng.integers(0, room + 1)
         return _Draw(texts, pivots, starts, lengths)
 
-    def _collate(self, draw: _Draw) -> Side:
-        return Side(*self._tokens.gather(draw.starts, draw.lengths))  # (pairs, seq) each
+    def _collate(self, draw: _Draw, role: Role) -> Side:
+        return Side(*self._tokens.gather(draw.starts, draw.lengths, role))  # (pairs, seq) each
 
 
 def false_negatives(
