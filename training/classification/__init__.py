@@ -1,0 +1,1 @@
+"""Sentence-pair classification with the same robust losses: XNLI and PAWS-X."""
