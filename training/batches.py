@@ -11,47 +11,20 @@ same sentence) are listed in ``Batch.masked``.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from training.collation import Batch, Ints, Side, false_negatives
 from training.config import BatchesSection, CorporaSection
 from training.corpus import Bitext
-from training.sampling import Ints, Lines, Pairs
+from training.sampling import Lines, Pairs
 from training.tokens import Role, TokenTable
 
+__all__ = ["Batch", "HybridBatches", "Side"]
+
 CROP_SHARES = (0.4, 0.8)  # share of a text that a crop keeps
-
-
-@dataclass(frozen=True, slots=True)
-class Side:
-    """One side of a batch: token ids and attention mask, both of shape (pairs, seq)."""
-
-    input_ids: Ints
-    attention_mask: Ints
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Pairs of one step.
-
-    Attributes:
-        kind: Cross-lingual or monolingual.
-        query: What is searched with.
-        document: What is to be found; row i belongs to query i.
-        pivots: Index of the text that the document translates (itself, if it is the pivot),
-            shape (pairs,).
-        masked: Rows and columns, both of shape (n,), of query-document pairs off the diagonal
-            that must not count as negatives.
-    """
-
-    kind: Literal["cross", "mono"]
-    query: Side
-    document: Side
-    pivots: Ints
-    masked: tuple[Ints, Ints]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +35,7 @@ class _Draw:
     pivots: Ints
     starts: Ints
     lengths: Ints
+    cropped: NDArray[np.bool_]
 
 
 class HybridBatches:
@@ -97,6 +71,8 @@ class HybridBatches:
             document=self._collate(document, "document"),
             pivots=document.pivots,
             masked=false_negatives(query.texts, document.texts, query.pivots, document.pivots),
+            query_texts=np.where(query.cropped, -1, query.texts),
+            document_texts=np.where(document.cropped, -1, document.texts),
         )
 
     def pivot_chances(self) -> NDArray[np.float64]:
@@ -123,7 +99,8 @@ class HybridBatches:
 
     def _whole(self, texts: Ints, pivots: Ints) -> _Draw:
         lengths = np.minimum(self._lengths[texts], self._max_tokens)
-        return _Draw(texts, pivots, self._tokens.offsets[texts], lengths)
+        whole = np.zeros(len(texts), bool)
+        return _Draw(texts, pivots, self._tokens.offsets[texts], lengths, whole)
 
     def _crop(self, texts: Ints, pivots: Ints, crop: NDArray[np.bool_], rng: Generator) -> _Draw:
         """Take a random span of the texts marked by ``crop`` and the others whole."""
@@ -132,45 +109,7 @@ class HybridBatches:
         lengths = np.minimum(np.ceil(whole * share).astype(np.int64), self._max_tokens)
         room = np.where(crop, whole - lengths, 0)
         starts = self._tokens.offsets[texts] + rng.integers(0, room + 1)
-        return _Draw(texts, pivots, starts, lengths)
+        return _Draw(texts, pivots, starts, lengths, crop)
 
     def _collate(self, draw: _Draw, role: Role) -> Side:
         return Side(*self._tokens.gather(draw.starts, draw.lengths, role))  # (pairs, seq) each
-
-
-def false_negatives(
-    query_texts: Ints, document_texts: Ints, query_pivots: Ints, document_pivots: Ints
-) -> tuple[Ints, Ints]:
-    """List the pairs off the diagonal whose two sides say the same, as (rows, columns).
-
-    Query i and document j are no negatives of one another if they, or their partners, are the same
-    text or translations of the same text.
-    """
-    pairs = [
-        _equal_pairs(left, right)
-        for left, right in (
-            (query_pivots, document_pivots),
-            (query_pivots, query_pivots),
-            (document_pivots, document_pivots),
-            (query_texts, document_texts),
-            (query_texts, query_texts),
-            (document_texts, document_texts),
-        )
-    ]
-    size = len(query_texts)
-    flat = np.unique(np.concatenate([rows * size + columns for rows, columns in pairs]))
-    rows, columns = np.divmod(flat, size)
-    return rows, columns
-
-
-def _equal_pairs(left: Ints, right: Ints) -> tuple[Ints, Ints]:
-    """Return all (i, j), i != j, with ``left[i] == right[j]``, without comparing each to each."""
-    order = np.argsort(right, kind="stable")
-    low = np.searchsorted(right[order], left, side="left")
-    counts = np.searchsorted(right[order], left, side="right") - low
-    rows = np.repeat(np.arange(len(left)), counts)
-    # Position within each run of equal values: 0, 1, ... counts - 1.
-    within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    columns = order[np.repeat(low, counts) + within]
-    off_diagonal = rows != columns
-    return rows[off_diagonal], columns[off_diagonal]

@@ -8,11 +8,10 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from training.collation import Ints
 from training.corpus import Bitext
 
 MIN_CROP_TOKENS = 6  # shorter texts are not cropped
-
-Ints = NDArray[np.int64]
 
 
 class Pairs:

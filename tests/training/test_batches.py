@@ -7,7 +7,6 @@ import pytest
 from training.batches import (
     Batch,
     HybridBatches,
-    false_negatives,
 )
 from training.config import BatchesSection, CorporaSection
 from training.corpus import Bitext, load_bitext, select_corpora
@@ -153,21 +152,6 @@ def test_batch_masked_are_exactly_the_translations_of_one_sentence(
     np.fill_diagonal(expected, False)
     assert set(zip(*batch.masked, strict=True)) == set(zip(*np.nonzero(expected), strict=True))
     assert len(batch.masked[0]) > 0
-
-
-def test_false_negatives_hand_computed() -> None:
-    query_texts = np.array([1, 2, 3, 1])
-    document_texts = np.array([5, 6, 5, 8])
-    query_pivots = np.array([10, 20, 30, 40])
-    document_pivots = np.array([10, 30, 50, 40])
-    rows, columns = false_negatives(query_texts, document_texts, query_pivots, document_pivots)
-    assert list(zip(rows.tolist(), columns.tolist(), strict=True)) == [
-        (0, 2),  # documents 0 and 2 are one text
-        (0, 3),  # queries 0 and 3 are one text
-        (2, 0),
-        (2, 1),  # query 2 and document 1 translate one text
-        (3, 0),
-    ]
 
 
 def test_batches_without_new_features_are_the_batches_they_always_were(
