@@ -1,4 +1,4 @@
-"""Train an encoder: ``python -m training training/configs/tiny.toml --set optim.lr=3e-5``."""
+"""Train an encoder from a TOML file, on the corpora at TYNTEGRA_DATA."""
 
 import argparse
 import logging
@@ -9,14 +9,56 @@ from pathlib import Path
 from training.checkpoint import CheckpointError
 from training.config import ConfigError, load_config
 from training.corpus import CorpusError
+from training.logs import LogError
 from training.loop import train
 
-INTERRUPTED = 130  # as a shell reports SIGINT
+REFUSED = 2
+SIGNALLED = 128  # and the signal's number, as a shell reports it: SIGINT 130, SIGTERM 143
+KNOWN = (ConfigError, CorpusError, CheckpointError, LogError)
+"""Errors that say by themselves, in one line, what to do."""
+EPILOG = """
+examples:
+  python -m training training/configs/tiny.toml --dry-run
+  python -m training training/configs/tiny.toml --out runs/tiny
+  python -m training training/configs/default.toml --set optim.lr=3e-3 --resume
+
+The folder then holds the last checkpoint, best/ (with run.evaluate_every), log.jsonl and
+summary.md. SIGINT and SIGTERM save after the step at hand; exit status: 0 done, 2 refused or
+failed with one line, 130 or 143 interrupted.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and train; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        config = load_config(options.config, options.set)
+        folder = options.out or Path("runs") / config.run.name
+        outcome = train(config, folder, resume=options.resume)
+    except KNOWN as error:
+        print(f"error: {error}", file=sys.stderr)
+        return REFUSED
+    except OSError as error:
+        print(f"error: cannot write or read files: {error}", file=sys.stderr)
+        return REFUSED
+    except KeyboardInterrupt:
+        print("error: interrupted between checkpoints; continue with --resume", file=sys.stderr)
+        return SIGNALLED + 2
+    print(f"checkpoint: {folder}")
+    if outcome.signal:
+        print(outcome, file=sys.stderr)
+        return SIGNALLED + outcome.signal
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("config", type=Path, help="TOML file, such as training/configs/tiny.toml")
     parser.add_argument(
         "--set",
@@ -26,28 +68,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="override one key of the file; may be repeated",
     )
     parser.add_argument(
-        "--out", type=Path, help="folder of the checkpoint (default: runs/NAME of the run)"
+        "--out", type=Path, metavar="FOLDER", help="of the checkpoint (default: runs/NAME)"
     )
     parser.add_argument(
-        "--resume", action="store_true", help="continue from the checkpoint in the folder"
+        "--resume",
+        action="store_true",
+        help="continue from the checkpoint in the folder, or start if there is none; all keys but "
+        "run.save_every, run.log_every and run.tensorboard must be as before",
     )
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        config = load_config(options.config, options.set)
-        folder = options.out or Path("runs") / config.run.name
-        finished = train(config, folder, resume=options.resume)
-    except (ConfigError, CorpusError, CheckpointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: cannot write or read files: {error}", file=sys.stderr)
-        return 2
-    print(f"checkpoint: {folder}")
-    if not finished:
-        print("interrupted; continue with --resume", file=sys.stderr)
-        return INTERRUPTED
-    return 0
+    return parser
 
 
 if __name__ == "__main__":

@@ -24,12 +24,14 @@ from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 FORMAT_VERSION = 1
 TOKENIZER, MODEL, CONFIG, RUN = "tokenizer.json", "model.safetensors", "config.json", "run.json"
 STATE, STATE_JSON, MANIFEST = "state.safetensors", "state.json", "manifest.json"
 FILES = (TOKENIZER, MODEL, CONFIG, RUN, STATE, STATE_JSON)
+BEST = "best"  # folder of the best checkpoint of a run, within that of the last one
 _WRITING, _DECIDED = ".checkpoint-writing", ".checkpoint-decided"
 
 
@@ -74,27 +76,45 @@ class Snapshot:
 
 
 def save_checkpoint(folder: Path, snapshot: Snapshot) -> None:
-    """Write a checkpoint, replacing the one before it in one step."""
+    """Write a checkpoint, replacing the one before it in one step.
+
+    Raises:
+        CheckpointError: If it cannot be written, to a full disk, say; the one before it stays.
+    """
     recover(folder)
     writing = folder / _WRITING
     shutil.rmtree(writing, ignore_errors=True)
-    writing.mkdir(parents=True)
-    (writing / TOKENIZER).write_text(snapshot.tokenizer, encoding="utf-8")
-    _write_json(writing / CONFIG, snapshot.config.model_dump())
-    _write_json(writing / RUN, snapshot.run)
-    _write_json(writing / STATE_JSON, snapshot.progress)
-    save_file(_storable(snapshot.weights), writing / MODEL)
-    save_file(_storable(snapshot.state), writing / STATE)
+    try:
+        writing.mkdir(parents=True)
+        _write_files(writing, snapshot)
+        writing.rename(folder / _DECIDED)
+        _sync(folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(writing, ignore_errors=True)  # gives its space back
+        kept = (
+            "the one before it is intact" if (folder / MANIFEST).exists() else "there is none yet"
+        )
+        raise CheckpointError(
+            f"cannot write a checkpoint to {folder}: {error}; {kept}: make room, then continue "
+            "with --resume"
+        ) from error
+    recover(folder)
+
+
+def _write_files(folder: Path, snapshot: Snapshot) -> None:
+    (folder / TOKENIZER).write_text(snapshot.tokenizer, encoding="utf-8")
+    _write_json(folder / CONFIG, snapshot.config.model_dump())
+    _write_json(folder / RUN, snapshot.run)
+    _write_json(folder / STATE_JSON, snapshot.progress)
+    save_file(_storable(snapshot.weights), folder / MODEL)
+    save_file(_storable(snapshot.state), folder / STATE)
     manifest = {
         "format_version": FORMAT_VERSION,
-        "files": {name: _fingerprint(writing / name) for name in FILES},
+        "files": {name: _fingerprint(folder / name) for name in FILES},
     }
-    _write_json(writing / MANIFEST, manifest)
+    _write_json(folder / MANIFEST, manifest)
     for name in (*FILES, MANIFEST):
-        _sync(writing / name)
-    writing.rename(folder / _DECIDED)
-    _sync(folder)
-    recover(folder)
+        _sync(folder / name)
 
 
 def recover(folder: Path) -> None:

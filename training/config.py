@@ -12,6 +12,8 @@ from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from training.selection import FLORES, metric_problem
+
 TEACHER_DIM = 384
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -159,7 +161,7 @@ class RunSection(Section):
     precision: Literal["fp32", "bf16", "fp16"] = Field(default="fp32", description="of autocast")
     save_every: int = Field(default=0, ge=0, description="steps; 0: only at the end")
     evaluate_every: int = Field(default=0, ge=0, description="steps; 0: never")
-    metric: str = Field(default="flores200-dev", description="that best and patience go by")
+    metric: str = Field(default=FLORES, description="that best and patience go by, or loss")
     patience: int = Field(default=0, ge=0, description="evaluations without gain; 0: never stop")
     log_every: int = Field(default=10, ge=1, description="steps between lines of log.jsonl")
     tensorboard: bool = False
@@ -184,12 +186,30 @@ class TrainConfig(Section):
     def _check_shape(self) -> Self:
         problems = [
             message
-            for wrong, message in (*self._encoder_rules(), *self._loss_rules(), *self._pending())
+            for wrong, message in (
+                *self._run_rules(),
+                *self._encoder_rules(),
+                *self._loss_rules(),
+                *self._pending(),
+            )
             if wrong
         ]
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _run_rules(self) -> Iterator[tuple[bool, str]]:
+        run = self.run
+        problem = metric_problem(run.metric)
+        yield bool(problem), str(problem)
+        yield (
+            not run.evaluate_every and run.metric != FLORES,
+            "run.metric needs run.evaluate_every above 0",
+        )
+        yield (
+            not run.evaluate_every and bool(run.patience),
+            "run.patience needs run.evaluate_every above 0",
+        )
 
     def _encoder_rules(self) -> Iterator[tuple[bool, str]]:
         encoder, source = self.encoder, self.tokenizer.source
@@ -280,11 +300,8 @@ PENDING = (
     "augmentation.typo_probability",
     "distillation.transport",
     "distillation.teacher",
-    "optim.schedule",
     "run.device",
     "run.precision",
-    "run.patience",
-    "run.tensorboard",
 )
 """Keys whose effect is not there yet: only their defaults are taken."""
 

@@ -10,7 +10,8 @@ is only for reporting.
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from training.assembly import encoder_of
 from training.checkpoint import MODEL, CheckpointError, load_checkpoint
 from training.corpus import CorpusError, data_folder
 from training.model import as_encode
+from training.selection import FLORES, metric_language
 
 PIVOT = "eng_Latn"
 _LOW_RESOURCE = """
@@ -91,6 +93,48 @@ def mean_of(accuracies: Mapping[str, float], languages: Sequence[str] = ()) -> f
     return sum(chosen) / len(chosen) if chosen else float("nan")
 
 
+def languages_to_measure(langs: Sequence[str], data: Path, chosen: str = "") -> list[str]:
+    """Choose the languages of FLORES-200 dev that a run is measured on while it goes on.
+
+    Args:
+        langs: That are trained on; of these the ones with little data, or all if there are none.
+        data: The data folder, which holds ``eval/``.
+        chosen: Measured too, trained on or not.
+
+    Raises:
+        CorpusError: If the file is missing, has no language ``chosen``, or none at all of these.
+    """
+    known = set(flores_languages(data))
+    if chosen and chosen not in known:
+        raise CorpusError(
+            f"run.metric: flores200-dev has no language {chosen}: expected one of its "
+            f"{len(known)} codes, such as swh_Latn"
+        )
+    trained = sorted(known & set(langs))
+    few = [lang for lang in trained if lang in LOW_RESOURCE] or trained
+    if not (few or chosen):
+        raise CorpusError(
+            "run.evaluate_every: none of the languages trained on is in flores200-dev; set "
+            "run.metric to loss, or to flores200-dev:LANG"
+        )
+    return sorted({*few, chosen} - {""})
+
+
+def figures_of(
+    encode: Encode, data: Path, languages: Sequence[str], metric: str
+) -> dict[str, float]:
+    """Measure what ``run.metric`` names: the mean over ``languages`` and, if named, its language.
+
+    Raises:
+        CorpusError: If the file is missing, or has no such language.
+    """
+    accuracy = flores_accuracy(encode, data, languages)
+    figures = {FLORES: mean_of(accuracy)}
+    if lang := metric_language(metric):
+        figures[metric] = accuracy[lang]
+    return figures
+
+
 def evaluate(encode: Encode, data: Path) -> dict[str, Any]:
     """Measure everything; see the module's docstring.
 
@@ -113,8 +157,9 @@ def evaluate(encode: Encode, data: Path) -> dict[str, Any]:
     }
 
 
-def open_encode(path: Path) -> Encode:
-    """Open a checkpoint, or else an exported artifact.
+@contextmanager
+def open_encode(path: Path) -> Iterator[Encode]:
+    """Open a checkpoint, or else an exported artifact, for the time of a ``with``.
 
     Raises:
         CheckpointError: If a checkpoint is incomplete or changed.
@@ -122,10 +167,15 @@ def open_encode(path: Path) -> Encode:
     """
     if (path / MODEL).exists():
         snapshot = load_checkpoint(path)
-        return as_encode(encoder_of(snapshot), Tokenizer.from_str(snapshot.tokenizer))
+        yield as_encode(encoder_of(snapshot), Tokenizer.from_str(snapshot.tokenizer))
+        return
     from app.encoder.encoder import TextEncoder  # only artifacts need ONNX Runtime
 
-    return TextEncoder.open(path).encode_query
+    encoder = TextEncoder.open(path)
+    try:
+        yield encoder.encode_query
+    finally:
+        encoder.close()
 
 
 def format_table(report: Mapping[str, Any]) -> str:
@@ -146,7 +196,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="also write all figures to this file")
     options = parser.parse_args(arguments)
     try:
-        report = evaluate(open_encode(options.path), data_folder())
+        with open_encode(options.path) as encode:
+            report = evaluate(encode, data_folder())
     except (CheckpointError, CorpusError, ServiceError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

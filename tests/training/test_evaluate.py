@@ -115,5 +115,5 @@ def test_main_folder_without_encoder_fails_in_one_line(
     monkeypatch.setenv("TYNTEGRA_DATA", str(data))
     assert main([str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
-    with pytest.raises(ArtifactError):
-        open_encode(tmp_path)
+    with pytest.raises(ArtifactError), open_encode(tmp_path):
+        pass

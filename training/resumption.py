@@ -1,0 +1,55 @@
+"""May this run go on from that checkpoint? Only if nothing differs that shapes the weights."""
+
+from pathlib import Path
+
+from training.checkpoint import BEST, MANIFEST, CheckpointError, Snapshot, load_checkpoint, recover
+from training.config import TrainConfig
+
+FREE = frozenset({"run.save_every", "run.log_every", "run.tensorboard"})
+"""Keys that a resumed run may change: they say what is written and when, not what is learned.
+
+``run.evaluate_every`` is not among them: best checkpoint and early stopping depend on it."""
+
+
+def find_checkpoint(config: TrainConfig, folder: Path, *, resume: bool) -> Snapshot | None:
+    """Look for the checkpoint to go on from; a save that a kill interrupted is completed first.
+
+    Args:
+        config: Of the run.
+        folder: Of the checkpoint.
+        resume: Whether the run is to go on from it.
+
+    Returns:
+        The checkpoint, or None if there is none.
+
+    Raises:
+        CheckpointError: If there is one and ``resume`` is not set, it is damaged, or it is of
+            another run.
+    """
+    recover(folder)
+    recover(folder / BEST)
+    if not (folder / MANIFEST).exists():
+        return None
+    if not resume:
+        raise CheckpointError(
+            f"{folder} already holds a checkpoint: add --resume to continue it, or choose another "
+            "folder with --out"
+        )
+    before = load_checkpoint(folder)
+    if differing := sorted(differing_keys(config, before) - FREE):
+        raise CheckpointError(
+            f"the checkpoint in {folder} was made with another {', '.join(differing)}: resume with "
+            "the same configuration, or choose another folder with --out"
+        )
+    return before
+
+
+def differing_keys(config: TrainConfig, snapshot: Snapshot) -> set[str]:
+    """List the keys, as ``table.key``, that a checkpoint was not made with."""
+    ours, theirs = config.model_dump(mode="json"), snapshot.run.get("config", {})
+    return {
+        f"{table}.{key}"
+        for table, values in ours.items()
+        for key in values
+        if values[key] != theirs.get(table, {}).get(key)
+    }
