@@ -1,8 +1,8 @@
-"""The encoder: token ids -> unit vectors, with a hook between the two where noise can be added.
+"""The encoder: token ids -> unit vectors, with hooks on the way where noise can be added.
 
-``forward`` is ``pool_from_embeddings`` after ``token_embeddings``; adversarial training and
-smoothing put their perturbation between them. Two kinds: ``static`` (an embedding table and a mean,
-thousands of texts per second on one core, but blind to word order) and ``transformer`` (any
+``forward`` is ``pool`` after ``token_states`` after ``token_embeddings``; adversarial training and
+smoothing put their perturbation between two of them. Two kinds: ``static`` (an embedding table and
+a mean, thousands of texts per second on one core, but blind to word order) and ``transformer`` (any
 transformers backbone, from a local folder or new).
 """
 
@@ -31,16 +31,38 @@ class Encoder(nn.Module):
         """Look the input embeddings up, (batch, seq) -> (batch, seq, dim_in)."""
         raise NotImplementedError
 
-    def pool_from_embeddings(self, token_embeddings: Tensor, attention_mask: Tensor) -> Tensor:
-        """Encode from (batch, seq, dim_in) and (batch, seq) to unit rows (batch, dim)."""
+    def token_states(self, token_embeddings: Tensor, attention_mask: Tensor) -> Tensor:
+        """Compute the last hidden states, (batch, seq, dim_in) -> (batch, seq, dim)."""
         raise NotImplementedError
 
-    def noise_points(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what noise may be added to, and its mask, as ``pool_from_embeddings`` takes them.
+    def pool(self, token_states: Tensor, attention_mask: Tensor) -> Tensor:
+        """Make one unit row of each text's states, (batch, seq, dim) -> (batch, dim)."""
+        return F.normalize(masked_mean(token_states, attention_mask), dim=-1)
 
-        Adding noise of one size to each of these points does the same as adding it to each token.
+    def pool_from_embeddings(self, token_embeddings: Tensor, attention_mask: Tensor) -> Tensor:
+        """Encode from (batch, seq, dim_in) and (batch, seq) to unit rows (batch, dim)."""
+        return self.pool(self.token_states(token_embeddings, attention_mask), attention_mask)
+
+    def noise_points(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what noise may be added to, and its mask, as ``token_states`` takes them.
+
+        Shapes (batch, points, dim_in) and (batch, points); here each token is a point.
         """
         return self.token_embeddings(input_ids), attention_mask
+
+    def noise_counts(self, movable: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Count the tokens that each point stands for.
+
+        Args:
+            movable: 1 at tokens that may move, shape (batch, seq).
+            attention_mask: 1 at all tokens, shape (batch, seq).
+
+        Returns:
+            How many of a point's tokens may move, and how many tokens its value is the mean of (at
+            least 1), both of shape (batch, points) and floating.
+        """
+        moving = (movable * attention_mask).float()
+        return moving, torch.ones_like(moving)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Encode token ids and mask, both (batch, seq), to unit rows (batch, dim)."""
@@ -60,20 +82,25 @@ class StaticEncoder(Encoder):
         """See ``Encoder``."""
         return self.embeddings(input_ids)
 
-    def pool_from_embeddings(self, token_embeddings: Tensor, attention_mask: Tensor) -> Tensor:
-        """See ``Encoder``."""
-        return F.normalize(masked_mean(token_embeddings, attention_mask), dim=-1)
+    def token_states(self, token_embeddings: Tensor, attention_mask: Tensor) -> Tensor:
+        """Return the embeddings: a token of a static encoder knows nothing of its neighbors."""
+        return token_embeddings
 
     def noise_points(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean of each text as its one point, (batch, 1, dim) and (batch, 1).
 
-        The gradient of a mean is the same at each of its tokens, so a worst-case step of norm
-        epsilon at every token moves the mean by just such a step. Noise on the mean is therefore
-        the same attack without the (batch, seq, dim) block, which large batches cannot hold.
+        The vector depends on the tokens through their mean alone, so all that noise at the tokens
+        can do, noise at the mean can do, within a radius that follows from ``noise_counts``. It
+        spares the (batch, seq, dim) block, which large batches cannot hold.
         """
         kept = attention_mask.bool()
         means = _BagMean.apply(self.embeddings.weight, input_ids[kept], kept.sum(dim=1))
         return means[:, None], torch.ones_like(attention_mask[:, :1])
+
+    def noise_counts(self, movable: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``Encoder``; the one point of a text stands for all of its tokens."""
+        moving = (movable * attention_mask).sum(dim=1, keepdim=True).float()  # (batch, 1)
+        return moving, attention_mask.sum(dim=1, keepdim=True).float().clamp(min=1.0)
 
 
 class _BagMean(torch.autograd.Function):
@@ -107,7 +134,7 @@ class _BagMean(torch.autograd.Function):
 
 
 class TransformerEncoder(Encoder):
-    """A transformers backbone with mean or first-token pooling."""
+    """A transformers backbone with mean, first-token or last-token pooling."""
 
     def __init__(self, config: EncoderConfig, backbone: nn.Module) -> None:
         super().__init__()
@@ -118,14 +145,23 @@ class TransformerEncoder(Encoder):
         """See ``Encoder``."""
         return self.backbone.get_input_embeddings()(input_ids)
 
-    def pool_from_embeddings(self, token_embeddings: Tensor, attention_mask: Tensor) -> Tensor:
+    def token_states(self, token_embeddings: Tensor, attention_mask: Tensor) -> Tensor:
         """See ``Encoder``."""
-        token_states = self.backbone(
+        return self.backbone(
             inputs_embeds=token_embeddings, attention_mask=attention_mask
         ).last_hidden_state  # (batch, seq, dim)
+
+    def pool(self, token_states: Tensor, attention_mask: Tensor) -> Tensor:
+        """See ``Encoder``; first and last token are those of the text, wherever the padding is."""
+        if self.config.pooling == "mean":
+            return super().pool(token_states, attention_mask)
+        order = torch.arange(1, token_states.shape[1] + 1, device=token_states.device)
         if self.config.pooling == "cls":
-            return F.normalize(token_states[:, 0], dim=-1)
-        return F.normalize(masked_mean(token_states, attention_mask), dim=-1)
+            order = -order
+        # Padding comes after all tokens: below every place from the left or from the right.
+        places = torch.where(attention_mask.bool(), order, -token_states.shape[1] - 1)
+        chosen = places.argmax(dim=1)[:, None, None].expand(-1, 1, token_states.shape[2])
+        return F.normalize(token_states.gather(1, chosen)[:, 0], dim=-1)
 
 
 def masked_mean(states: Tensor, attention_mask: Tensor) -> Tensor:
@@ -141,7 +177,7 @@ def as_encode(encoder: Encoder, tokenizer: Tokenizer, batch_size: int = 256) -> 
 
     def encode(texts: Sequence[str]) -> NDArray[np.float32]:
         table = tokenize_texts(tokenizer, map(normalize, texts), encoder.config.pad_id)
-        lengths = np.minimum(table.lengths, max_tokens)
+        lengths = np.minimum(table.lengths, table.room(max_tokens))
         order = np.argsort(lengths, kind="stable")  # little padding within a batch
         vectors = np.zeros((len(lengths), encoder.config.dim), np.float32)
         device = next(encoder.parameters()).device
