@@ -77,7 +77,7 @@ class Manifest(_Frozen):
     vocab_size: Annotated[int, Field(ge=1)]
     max_tokens: Annotated[int, Field(ge=4, le=32768)]
     pad_id: Annotated[int, Field(ge=0)]
-    pooling: Literal["mean", "cls"]
+    pooling: Literal["mean", "cls", "last"]
     normalized: Literal[True] = True
     prompts: Prompts = Prompts()
     precisions: Annotated[dict[Precision, Graph], Field(min_length=1)]

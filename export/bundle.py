@@ -59,7 +59,7 @@ class Contents:
     vocab_size: int
     max_tokens: int
     pad_id: int
-    pooling: Literal["mean", "cls"]
+    pooling: Literal["mean", "cls", "last"]
     tokenizer: bytes
     graphs: Mapping[Precision, onnx.ModelProto]
     licence: str

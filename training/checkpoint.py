@@ -49,7 +49,7 @@ class EncoderConfig(BaseModel):
     vocab_size: int = Field(ge=2)
     max_tokens: int = Field(ge=1)
     pad_id: int = Field(ge=0)
-    pooling: Literal["mean", "cls"] = "mean"
+    pooling: Literal["mean", "cls", "last"] = "mean"
     prompts: dict[str, str] = Field(default_factory=lambda: {"query": "", "document": ""})
     backbone: dict[str, Any] | None = Field(default=None, description="transformers configuration")
 

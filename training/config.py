@@ -49,6 +49,9 @@ class EncoderSection(Section):
     teacher_table: bool = Field(default=False, description="start a static one from the teacher")
     backbone: str = Field(default="", description="folder of a pretrained transformer, or new")
     start: str = Field(default="", description="checkpoint to take the first weights from")
+    prompts: dict[Literal["query", "document"], str] = Field(
+        default_factory=dict, description="put before texts; empty: those of backbone or start"
+    )
 
 
 class CorporaSection(Section):
@@ -227,6 +230,22 @@ class TrainConfig(Section):
             f"encoder.pooling = '{encoder.pooling}' needs encoder.kind = 'transformer'",
         )
         yield (
+            encoder.kind != "transformer" and bool(encoder.prompts),
+            "encoder.prompts needs encoder.kind = 'transformer'",
+        )
+        for key in ("layers", "heads"):
+            yield (
+                not new and _is_set(encoder, key),
+                f"encoder.{key} is of a new transformer: leave it out for a static encoder, and "
+                "with encoder.backbone or encoder.start",
+            )
+        for key in ("vocab_size", "sample_characters", "romanize"):
+            yield (
+                source != "learn" and _is_set(self.tokenizer, key),
+                f"tokenizer.{key} is of a learned vocabulary: leave it out, or set "
+                "tokenizer.source = 'learn'",
+            )
+        yield (
             encoder.kind == "static" and bool(self.optim.weight_decay),
             "optim.weight_decay needs encoder.kind = 'transformer'",
         )
@@ -251,8 +270,7 @@ class TrainConfig(Section):
         for key in PENDING:
             table, _, name = key.partition(".")
             section = getattr(self, table)
-            default = type(section).model_fields[name].get_default(call_default_factory=True)
-            yield getattr(section, name) != default, f"{key} is not supported yet"
+            yield _is_set(section, name), f"{key} is not supported yet"
         yield self.adversarial.method in ("pgd", "freelb"), "adversarial.method: only fgm as yet"
 
     def _loss_rules(self) -> Iterator[tuple[bool, str]]:
@@ -284,9 +302,6 @@ class TrainConfig(Section):
 
 
 PENDING = (
-    "tokenizer.source",
-    "encoder.start",
-    "encoder.pooling",
     "corpora.files",
     "batches.chunk",
     "batches.hard_negatives",
@@ -304,6 +319,12 @@ PENDING = (
     "run.precision",
 )
 """Keys whose effect is not there yet: only their defaults are taken."""
+
+
+def _is_set(section: Section, key: str) -> bool:
+    """Tell whether a key has another value than its default."""
+    default = type(section).model_fields[key].get_default(call_default_factory=True)
+    return getattr(section, key) != default
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:

@@ -167,7 +167,9 @@ def open_encode(path: Path) -> Iterator[Encode]:
     """
     if (path / MODEL).exists():
         snapshot = load_checkpoint(path)
-        yield as_encode(encoder_of(snapshot), Tokenizer.from_str(snapshot.tokenizer))
+        # Both sides of a translation are queries, as they are to an artifact below.
+        tokenizer = Tokenizer.from_str(snapshot.tokenizer)
+        yield as_encode(encoder_of(snapshot), tokenizer, role="query")
         return
     from app.encoder.encoder import TextEncoder  # only artifacts need ONNX Runtime
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NoReturn
 
 import torch
-from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from training.assembly import encoder_of
@@ -82,7 +81,7 @@ def train(config: TrainConfig, folder: Path, *, resume: bool) -> Outcome:
     torch.manual_seed(config.run.seed)
 
     # Corpora, vocabulary and token ids are all in memory before the first step.
-    material = prepare(config, Tokenizer.from_str(before.tokenizer) if before else None)
+    material = prepare(config, before)
     measured: list[str] = []
     if config.run.evaluate_every and config.run.metric != LOSS:
         only = metric_language(config.run.metric)
@@ -160,7 +159,7 @@ class _Run:
         trainer, progress, metric = self._trainer, self._trainer.progress, self._config.metric
         figures = {LOSS: progress.loss}
         if metric != LOSS:
-            encode = as_encode(trainer.averaged(), trainer.tokenizer)
+            encode = as_encode(trainer.averaged(), trainer.tokenizer, role="query")
             figures = figures_of(encode, data_folder(), self._measured, metric)
         progress.metrics |= {f"{name} at {progress.step}": figures[name] for name in figures}
         if judge(progress, metric, figures[metric]):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from app.retrieval.store import Encode
 from app.text.normalize import normalize
 from training.checkpoint import EncoderConfig
-from training.tokens import tokenize_texts
+from training.tokens import Role, tokenize_texts
 
 
 class Encoder(nn.Module):
@@ -171,12 +171,23 @@ def masked_mean(states: Tensor, attention_mask: Tensor) -> Tensor:
     return total / weights.sum(dim=1, keepdim=True).clamp(min=1.0)
 
 
-def as_encode(encoder: Encoder, tokenizer: Tokenizer, batch_size: int = 256) -> Encode:
-    """Wrap an encoder and its tokenizer as a function from texts to unit rows."""
+def as_encode(
+    encoder: Encoder, tokenizer: Tokenizer, batch_size: int = 256, role: Role | None = None
+) -> Encode:
+    """Wrap an encoder and its tokenizer as a function from texts to unit rows.
+
+    Args:
+        encoder: Is run in evaluation mode, whatever mode it is in.
+        tokenizer: Its own.
+        batch_size: Texts of a forward pass.
+        role: Whose prompt to put before each text; None: no prompt.
+    """
     max_tokens = encoder.config.max_tokens
+    prompt = encoder.config.prompts.get(role, "") if role else ""
 
     def encode(texts: Sequence[str]) -> NDArray[np.float32]:
-        table = tokenize_texts(tokenizer, map(normalize, texts), encoder.config.pad_id)
+        prompted = (normalize(prompt + text) for text in texts)
+        table = tokenize_texts(tokenizer, prompted, encoder.config.pad_id)
         lengths = np.minimum(table.lengths, table.room(max_tokens))
         order = np.argsort(lengths, kind="stable")  # little padding within a batch
         vectors = np.zeros((len(lengths), encoder.config.dim), np.float32)

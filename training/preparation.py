@@ -10,15 +10,16 @@ from dataclasses import dataclass
 import torch
 from tokenizers import Tokenizer
 
-from training.assembly import new_encoder
+from training import assembly
+from training.assembly import Vocabulary, first_vocabulary, vocabulary_of
 from training.batches import HybridBatches
+from training.checkpoint import Snapshot
 from training.config import TrainConfig
 from training.corpus import Bitext, data_folder, iterate_texts, load_bitext, select_corpora
 from training.distillation import TeacherVectors
 from training.initialization import initial_table
 from training.model import Encoder
 from training.teacher import teach
-from training.tokenization import PAD_ID, build_tokenizer, sample_texts
 from training.tokens import TokenTable, tokenize_texts
 
 log = logging.getLogger(__name__)
@@ -30,29 +31,42 @@ class Preparation:
 
     Attributes:
         bitext: All pairs.
-        tokenizer: Learned from them, or of a checkpoint.
+        vocabulary: Learned from them, or of the folder that the run starts from.
         tokens: Token ids of all texts.
         batches: Of any step.
     """
 
     bitext: Bitext
-    tokenizer: Tokenizer
+    vocabulary: Vocabulary
     tokens: TokenTable
     batches: HybridBatches
 
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The vocabulary's tokenizer."""
+        return self.vocabulary.tokenizer
 
-def prepare(config: TrainConfig, tokenizer: Tokenizer | None = None) -> Preparation:
-    """Read the corpora, learn a vocabulary unless one is given, and tokenize.
+
+def prepare(config: TrainConfig, before: Snapshot | None = None) -> Preparation:
+    """Read the corpora, learn or take a vocabulary, and tokenize.
+
+    Args:
+        config: Of the run.
+        before: The checkpoint to go on from, if there is one.
 
     Raises:
+        CheckpointError: If the folder to start from cannot be read or does not fit.
+        ConfigError: If a prompt does not go with the tokenizer.
         CorpusError: If corpora are missing or may not be used.
     """
     corpora = select_corpora(list(config.corpora.weights), shippable=config.corpora.shippable)
     log.info("reading %d corpora", len(corpora))
     bitext = load_bitext(data_folder(), corpora, config.corpora.languages)
-    tokenizer = tokenizer or _learn(config, bitext)
+    vocabulary = vocabulary_of(before) if before else first_vocabulary(config, bitext)
     log.info("tokenizing %d texts of %d pairs", len(bitext.texts), len(bitext))
-    tokens = tokenize_texts(tokenizer, iterate_texts(bitext.texts), PAD_ID)
+    tokens = tokenize_texts(
+        vocabulary.tokenizer, iterate_texts(bitext.texts), vocabulary.pad_id, vocabulary.prompts
+    )
     batches = HybridBatches(
         bitext,
         tokens,
@@ -61,7 +75,7 @@ def prepare(config: TrainConfig, tokenizer: Tokenizer | None = None) -> Preparat
         max_tokens=config.encoder.max_tokens,
         seed=config.run.seed,
     )
-    return Preparation(bitext, tokenizer, tokens, batches)
+    return Preparation(bitext, vocabulary, tokens, batches)
 
 
 def ask_teacher(config: TrainConfig, material: Preparation) -> TeacherVectors | None:
@@ -78,7 +92,7 @@ def first_encoder(config: TrainConfig, material: Preparation) -> Encoder:
     Raises:
         CheckpointError: If a backbone cannot be read or does not fit.
     """
-    encoder = new_encoder(config.encoder, material.tokenizer.get_vocab_size(), PAD_ID)
+    encoder = assembly.first_encoder(config, material.vocabulary)
     if config.encoder.teacher_table:
         log.info("starting from the teacher's words")
         table = initial_table(
@@ -86,9 +100,3 @@ def first_encoder(config: TrainConfig, material: Preparation) -> Encoder:
         )
         encoder.load_state_dict({"embeddings.weight": torch.from_numpy(table)})
     return encoder
-
-
-def _learn(config: TrainConfig, bitext: Bitext) -> Tokenizer:
-    log.info("learning %d tokens", config.tokenizer.vocab_size)
-    sample = sample_texts(bitext, config.tokenizer.sample_characters, seed=config.run.seed)
-    return build_tokenizer(sample, config.tokenizer.vocab_size, romanize=config.tokenizer.romanize)

@@ -8,7 +8,7 @@ import io
 import math
 import tempfile
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,12 +18,22 @@ import pyarrow.compute as pc
 import sentencepiece
 from anyascii import anyascii
 from sentencepiece import sentencepiece_model_pb2
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import (
+    Regex,
+    Tokenizer,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 
 from training.corpus import Bitext, texts_by_language
 
 PAD_TOKEN = "[PAD]"
 UNK_TOKEN = "[UNK]"
+CLS_TOKEN = "[CLS]"
+SEP_TOKEN = "[SEP]"
 PAD_ID = 0
 UNK_ID = 1
 MAX_REPEATS = 10  # of a text in the sample that the vocabulary is learned from
@@ -185,18 +195,21 @@ def build_tokenizer(
     romanize: bool,
     limit_alphabet: int = 5000,
     max_token_length: int = 16,
+    special_tokens: Sequence[str] = (PAD_TOKEN, UNK_TOKEN),
 ) -> Tokenizer:
     """Train a BPE tokenizer.
 
     Args:
         texts: Training texts, already balanced over languages (see `sample_texts`).
-        vocab_size: Number of tokens, `PAD_TOKEN` (id 0) and `UNK_TOKEN` (id 1) included.
+        vocab_size: Number of tokens, special ones included.
         romanize: Map every script but Chinese to plain lower-case Latin letters.
         limit_alphabet: Number of single characters kept; rarer ones become `UNK_TOKEN`.
         max_token_length: Longest token, in characters.
+        special_tokens: Those with the first ids, in order; `CLS_TOKEN` and `SEP_TOKEN` among them
+            are put before and after each text.
 
     Returns:
-        A tokenizer with no special tokens added to texts, no truncation and no padding.
+        A tokenizer without truncation and padding.
     """
     tokenizer = Tokenizer(models.BPE(unk_token=UNK_TOKEN, fuse_unk=True))
     tokenizer.normalizer = build_normalizer(romanize=romanize)
@@ -204,12 +217,19 @@ def build_tokenizer(
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         min_frequency=2,
-        special_tokens=[PAD_TOKEN, UNK_TOKEN],
+        special_tokens=list(special_tokens),
         limit_alphabet=limit_alphabet,
         max_token_length=max_token_length,
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer=trainer)
+    around = [token for token in (CLS_TOKEN, SEP_TOKEN) if token in special_tokens]
+    if around:
+        template = [part for part in (CLS_TOKEN, "$A", SEP_TOKEN) if part in (*around, "$A")]
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=template,
+            special_tokens=[(token, tokenizer.token_to_id(token)) for token in around],
+        )
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer

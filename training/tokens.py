@@ -15,13 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from training.config import ConfigError
+
 CHUNK = 10_000  # texts tokenized at a time
 Role = Literal["query", "document"]
 _PROBES = ("a", "The", "\u0436\u0443", "\u4e2d", "1", "(b")
-
-
-class PromptError(ValueError):
-    """A prompt cannot be put before texts as tokens; the message says which, in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +103,7 @@ def tokenize_texts(
         prompts: What ``gather`` puts before a text that it is told the role of.
 
     Raises:
-        PromptError: If a prompt changes how the text after it is tokenized.
+        ConfigError: If a prompt changes how the text after it is tokenized.
     """
     frame = find_frame(tokenizer)
     parts: list[NDArray[np.int32]] = []
@@ -141,21 +139,21 @@ def find_prompt(tokenizer: Tokenizer, prompt: str) -> tuple[int, ...]:
     """Tokenize a prompt as it stands before a text.
 
     Raises:
-        PromptError: If it and a text are not tokenized each by itself.
+        ConfigError: If it and a text are not tokenized each by itself.
     """
     found: set[tuple[int, ...]] = set()
     for probe in _PROBES:
         alone = tokenizer.encode(probe, add_special_tokens=False).ids
         whole = tokenizer.encode(prompt + probe, add_special_tokens=False).ids
         if alone and whole[-len(alone) :] != alone:
-            raise PromptError(
+            raise ConfigError(
                 f"got the prompt {prompt!r}, after which this tokenizer splits {probe!r} "
                 "differently: expected one that ends so that a new word starts, as in 'query: '"
             )
         if alone:
             found.add(tuple(whole[: -len(alone)]))
     if len(found) != 1:
-        raise PromptError(
+        raise ConfigError(
             f"got the prompt {prompt!r}, which this tokenizer splits by what follows it: expected "
             "one that ends so that a new word starts, as in 'query: '"
         )

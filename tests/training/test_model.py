@@ -103,29 +103,6 @@ def test_encoder_of_weights_that_do_not_fit_are_refused() -> None:
         encoder_of(other)
 
 
-def test_new_encoder_reads_a_local_backbone(tmp_path: Path) -> None:
-    first = make("transformer")
-    first.get_submodule("backbone").save_pretrained(tmp_path)  # type: ignore[operator]
-    section = EncoderSection(kind="transformer", dim=16, max_tokens=24, backbone=str(tmp_path))
-    second = new_encoder(section, vocab_size=30, pad_id=0).eval()
-    ids, mask = torch.tensor([[5, 6, 7]]), torch.ones(1, 3, dtype=torch.int64)
-    assert torch.allclose(first(ids, mask), second(ids, mask), atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("folder", "dim", "message"), [("absent", 16, "cannot read"), ("here", 32, "hidden size 16")]
-)
-def test_new_encoder_unfit_backbone_is_refused(
-    tmp_path: Path, folder: str, dim: int, message: str
-) -> None:
-    make("transformer").get_submodule("backbone").save_pretrained(tmp_path / "here")  # type: ignore[operator]
-    section = EncoderSection(
-        kind="transformer", dim=dim, max_tokens=24, backbone=str(tmp_path / folder)
-    )
-    with pytest.raises(CheckpointError, match=message):
-        new_encoder(section, vocab_size=30, pad_id=0)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_as_encode_text_encodes_the_same_alone_and_in_a_batch(kind: str) -> None:
     encode = as_encode(make(kind), words(), batch_size=2)

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from training.config import ConfigError
 from training.tokens import (
     Frame,
-    PromptError,
     TokenTable,
     find_frame,
     find_prompt,
@@ -81,5 +81,5 @@ def test_find_prompt_that_melts_into_the_text_is_refused() -> None:
     tokenizer = framed()
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     assert find_prompt(tokenizer, "q a ") == (6, 4)
-    with pytest.raises(PromptError, match="'q-'"):
+    with pytest.raises(ConfigError, match="'q-'"):
         find_prompt(tokenizer, "q-")
