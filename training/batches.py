@@ -73,6 +73,7 @@ class HybridBatches:
             masked=false_negatives(query.texts, document.texts, query.pivots, document.pivots),
             query_texts=np.where(query.cropped, -1, query.texts),
             document_texts=np.where(document.cropped, -1, document.texts),
+            sources=(query.texts, document.texts),
         )
 
     def pivot_chances(self) -> NDArray[np.float64]:

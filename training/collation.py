@@ -43,6 +43,8 @@ class Batch:
         query_texts: Index into the bitext's texts of each query, -1 where the query is not that
             text as it stands (a crop, or with words replaced), shape (pairs,).
         document_texts: The same of the documents.
+        sources: Index of the texts that queries and documents were made from, changed or not, each
+            of shape (pairs,); of the whole batch, in a shard too.
     """
 
     kind: Literal["cross", "mono"]
@@ -54,6 +56,7 @@ class Batch:
     noisy: Side | None = None
     query_texts: Ints = field(default_factory=_no_texts)
     document_texts: Ints = field(default_factory=_no_texts)
+    sources: tuple[Ints, Ints] = field(default_factory=lambda: (_no_texts(), _no_texts()))
 
     def shard(self, rank: int, world: int) -> "Batch":
         """Return the part of one of several processes: a contiguous slice of the pairs.
