@@ -11,6 +11,7 @@ from training.config import ConfigError, load_config
 from training.corpus import CorpusError
 from training.logs import LogError
 from training.loop import train
+from training.plan import plan_run
 
 REFUSED = 2
 SIGNALLED = 128  # and the signal's number, as a shell reports it: SIGINT 130, SIGTERM 143
@@ -30,10 +31,16 @@ failed with one line, 130 or 143 interrupted.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and train; returns the exit status."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.dry_run and (options.out or options.resume):
+        parser.error("--dry-run writes and resumes nothing: drop --out and --resume")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         config = load_config(options.config, options.set)
+        if options.dry_run:
+            print(plan_run(config))
+            return 0
         folder = options.out or Path("runs") / config.run.name
         outcome = train(config, folder, resume=options.resume)
     except KNOWN as error:
@@ -75,6 +82,12 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="continue from the checkpoint in the folder, or start if there is none; all keys but "
         "run.save_every, run.log_every and run.tensorboard must be as before",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="make the first batches, print what they hold and an estimate of the memory, and "
+        "write nothing",
     )
     return parser
 
