@@ -6,6 +6,7 @@ arrays of numbers beside it, where a dict of strings takes several times as much
 away: a look-up takes some microseconds.
 """
 
+import re
 import zlib
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 
 from app.text.dictionaries import Entry, fold, read_entries
 from app.text.normalize import normalize
+
+_PARTS = re.compile("[ \\-\u2010\u2011]")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,7 +91,7 @@ class Lexicon:
     def longest(self, lang: str) -> tuple[int, int]:
         """Return the most words and the most code points of an entry of a language; zeros if none.
 
-        Nothing longer needs to be looked up.
+        Parts of a word between hyphens count as words. Nothing longer needs to be looked up.
         """
         return self._longest.get(lang, (0, 0))
 
@@ -142,7 +145,7 @@ def _bytes(text: str) -> bytes:
 
 
 def _longest(keys: Mapping[str, int], words: Sequence[str]) -> tuple[int, int]:
-    most_words = max(key.count(" ") + 1 for key in keys)
+    most_words = max(len(_PARTS.split(key)) for key in keys)
     return most_words, max(max(len(key), len(words[number])) for key, number in keys.items())
 
 
