@@ -44,7 +44,7 @@ class PairBatchesSection(Section):
     """How many pairs a step sees, and how many at a time."""
 
     pairs: int = Field(default=32, ge=1, le=65_536, description="in a batch")
-    chunk: int = Field(default=0, ge=0, description="pairs at a time, gradients summed; 0: all")
+    chunk: int = Field(default=0, ge=0, description="pairs encoded at a time, twice each; 0: all")
 
 
 class SynonymSection(Section):
@@ -94,6 +94,13 @@ class PairConfig(Section):
             raise ValueError("; ".join(problems))
         return self
 
+    @property
+    def clean_weight(self) -> float:
+        """Weight of the loss without noise: what adversary and smoothing leave."""
+        noisy = self.adversarial.weight if self.adversarial.method != "none" else 0.0
+        noisy += self.smoothing.weight if self.smoothing.noise != "none" else 0.0
+        return 1.0 - noisy
+
     def _rules(self) -> Iterator[tuple[bool, str]]:
         encoder, languages = self.encoder, TASKS[self.data.task].languages
         for key in ("train_languages", "dev_languages"):
@@ -113,10 +120,8 @@ class PairConfig(Section):
             f"encoder.{', encoder.'.join(sorted(new_only))}: only without encoder.backbone, which "
             "brings its own",
         )
-        noisy = self.adversarial.weight if self.adversarial.method != "none" else 0.0
-        noisy += self.smoothing.weight if self.smoothing.noise != "none" else 0.0
         yield (
-            noisy > 1.0,
+            self.clean_weight < 0.0,
             "adversarial.weight and smoothing.weight add up to more than 1: the clean loss gets "
             "what they leave",
         )

@@ -2,9 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+
+from training.classification.config import PairConfig
 
 FILLER = {
     "en": "the cat dog house sees finds old red under over small tree",
@@ -54,6 +57,32 @@ def pawsx(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write(f"{code}/dev_2k.tsv", made_up(code, 48, seed=2))
         write(f"{code}/test_2k.tsv", made_up(code, 48, seed=3))
     return folder
+
+
+@pytest.fixture
+def config(pawsx: Path) -> Callable[..., PairConfig]:
+    """Build the configuration of a tiny run on the made-up PAWS-X; tables are merged."""
+
+    def build(**tables: dict[str, Any]) -> PairConfig:
+        tree: dict[str, dict[str, Any]] = {
+            "run": {"name": "unit", "threads": 1, "device": "cpu", "evaluate_every": 16},
+            "data": {"task": "pawsx", "folder": str(pawsx)},
+            "encoder": {
+                "max_tokens": 24,
+                "dropout": 0.0,
+                "dim": 32,
+                "layers": 2,
+                "vocab_size": 256,
+                "romanize": False,
+            },
+            "batches": {"pairs": 16},
+            "optim": {"epochs": 3, "lr": 3e-3},
+        }
+        for name, values in tables.items():
+            tree[name] = tree.get(name, {}) | values
+        return PairConfig.model_validate(tree)
+
+    return build
 
 
 @pytest.fixture
