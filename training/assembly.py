@@ -267,16 +267,18 @@ def _exchange_vocabulary(backbone: Any, folder: Folder, vocabulary: Vocabulary, 
     """Put an embedding table for the new vocabulary in place of the old one."""
     old = read_tokenizer(folder)
     old_ids = special_ids(folder, old)
-    roles = {
-        vocabulary.tokenizer.token_to_id(token): _role_id(token, old_ids)
+    special = {
+        new: old_id
         for token in _special_tokens(old_ids)
+        if (new := vocabulary.tokenizer.token_to_id(token)) is not None
+        and (old_id := _role_id(token, old_ids)) is not None
     }
     embeddings = backbone.get_input_embeddings()
     rows, counts = transplant_rows(
         vocabulary.tokenizer,
         old,
         embeddings.weight.detach(),
-        {new: index for new, index in roles.items() if index is not None},
+        special,
         seed=seed,
     )
     log.info(

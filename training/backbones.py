@@ -141,7 +141,7 @@ def _find_class(path: Path) -> tuple[Any, Any]:
         raise CheckpointError(f"cannot read the backbone {path}: {_first_line(error)}") from error
     if getattr(layout, "is_encoder_decoder", False):
         raise _unsupported(path, layout.model_type, "is an encoder with a decoder")
-    model_class = MODEL_MAPPING.get(type(layout))
+    model_class: Any = MODEL_MAPPING.get(type(layout), None)
     if not inspect.isclass(model_class):
         raise _unsupported(path, layout.model_type, "has no model class of its own")
     if "inputs_embeds" not in inspect.signature(model_class.forward).parameters:

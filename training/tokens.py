@@ -117,7 +117,7 @@ def tokenize_texts(
     offsets = np.zeros(len(counts) + 1, np.int64)
     np.cumsum(counts, out=offsets[1:])
     ids = np.concatenate(parts) if parts else np.zeros(0, np.int32)
-    frames = {
+    frames: dict[Role, Frame] = {
         role: Frame(frame.before + find_prompt(tokenizer, prompt), frame.after)
         for role, prompt in (prompts or {}).items()
         if prompt
