@@ -134,8 +134,13 @@ class DistillationSection(Section):
     pooled: float = Field(default=0.0, ge=0.0, description="weight on vectors; 0: none")
     transport: float = Field(default=0.0, ge=0.0, description="weight on token states; 0: none")
     solver: Literal["ipot", "sinkhorn"] = "ipot"
-    regularization: float = Field(default=0.5, gt=0.0, description="of the solver")
+    regularization: float = Field(
+        default=0.0, ge=0.0, description="of the solver; 0: 0.5 for ipot, 0.05 for sinkhorn"
+    )
     iterations: int = Field(default=50, ge=1, le=10_000, description="of the solver")
+    transport_pairs: int = Field(
+        default=64, ge=1, description="of a step, whose English the teacher reads"
+    )
     teacher: str = Field(default="", description="folder; empty: all-MiniLM-L6-v2")
     teacher_texts: int = Field(default=12_000, ge=1, description="texts encoded beforehand")
 
@@ -271,7 +276,6 @@ class TrainConfig(Section):
             table, _, name = key.partition(".")
             section = getattr(self, table)
             yield _is_set(section, name), f"{key} is not supported yet"
-        yield self.adversarial.method in ("pgd", "freelb"), "adversarial.method: only fgm as yet"
 
     def _loss_rules(self) -> Iterator[tuple[bool, str]]:
         encoder, distillation = self.encoder, self.distillation
@@ -280,16 +284,35 @@ class TrainConfig(Section):
             bool(taught) and not distillation.teacher and encoder.dim != TEACHER_DIM,
             f"the teacher's vectors need encoder.dim = {TEACHER_DIM}",
         )
+        distilled = bool(distillation.pooled or distillation.transport)
+        yield (
+            distilled and not self.batches.cross_probability,
+            "distillation needs batches.cross_probability above 0: pairs in one language have no "
+            "English that says the same",
+        )
+        yield (
+            bool(distillation.teacher) and not distilled,
+            "distillation.teacher needs distillation.pooled or distillation.transport above 0",
+        )
+        yield (
+            bool(distillation.teacher) and encoder.teacher_table,
+            "encoder.teacher_table starts from the packaged teacher: leave distillation.teacher "
+            "out, or encoder.teacher_table",
+        )
         yield (
             any(not 1 <= dim < encoder.dim for dim in self.loss.matryoshka),
             f"loss.matryoshka must be dimensions from 1 to below encoder.dim {encoder.dim}",
         )
-        noisy = self.adversarial.weight if self.adversarial.method != "none" else 0.0
-        noisy += self.smoothing.weight if self.smoothing.noise != "none" else 0.0
+        yield from self._noise_rules()
         yield (
-            noisy > 1.0,
-            "adversarial.weight and smoothing.weight add up to more than 1: the clean loss gets "
-            "what they leave",
+            self.loss.learn_temperature and self.loss.temperature < 0.01,
+            f"loss.learn_temperature keeps within 0.01 to 1: got loss.temperature "
+            f"{self.loss.temperature} to start from",
+        )
+        yield (
+            encoder.kind == "static" and self.run.precision != "fp32",
+            "run.precision needs encoder.kind = 'transformer': a static encoder multiplies no "
+            "matrices that autocast would make faster",
         )
         yield (
             bool(self.augmentation.self_teaching) and not self.augmentation.typo_probability,
@@ -300,23 +323,38 @@ class TrainConfig(Section):
             "augmentation.dictionaries and augmentation.sentence_probability need one another",
         )
 
+    def _noise_rules(self) -> Iterator[tuple[bool, str]]:
+        clean = 1.0 - (self.adversarial.weight if self.adversarial.method != "none" else 0.0)
+        clean -= self.smoothing.weight if self.smoothing.noise != "none" else 0.0
+        yield (
+            clean < -1e-9,
+            "adversarial.weight and smoothing.weight add up to more than 1: the clean loss gets "
+            "what they leave",
+        )
+        parts = {
+            "augmentation.self_teaching": self.augmentation.self_teaching,
+            "distillation.transport": self.distillation.transport,
+        }
+        for key, weight in parts.items():
+            yield (
+                bool(weight) and clean < 1e-9,
+                f"{key} is a part of the clean loss, for which adversarial.weight and "
+                "smoothing.weight leave nothing: lower one of them",
+            )
+        for key in ("steps", "step_size", "start"):
+            yield (
+                self.adversarial.method == "fgm" and _is_set(self.adversarial, key),
+                f"adversarial.{key} is of pgd and freelb: leave it out for fgm, which takes one "
+                "step of the radius",
+            )
+
 
 PENDING = (
     "corpora.files",
-    "batches.chunk",
     "batches.hard_negatives",
     "batches.mine_every",
-    "loss.learn_temperature",
-    "loss.matryoshka",
-    "adversarial.steps",
-    "adversarial.norm",
-    "smoothing.noise",
     "augmentation.dictionaries",
     "augmentation.typo_probability",
-    "distillation.transport",
-    "distillation.teacher",
-    "run.device",
-    "run.precision",
 )
 """Keys whose effect is not there yet: only their defaults are taken."""
 

@@ -1,9 +1,9 @@
-"""Adam for an embedding table of which a batch touches few rows.
+"""How the weights move: Adam by row for an embedding table, AdamW for a transformer.
 
-Dense Adam reads and writes three tables of all rows at each step; ``RowAdam`` updates only the rows
-in the gradient and corrects the bias of each by its own count of updates, so that a token seen for
-the first time late in training still takes a full first step. What it trades away: the moments of a
-row do not decay while it is not seen.
+A batch touches few rows of a table. Dense Adam reads and writes three tables of all rows at each
+step; ``RowAdam`` updates only the rows in the gradient and corrects the bias of each by its own
+count of updates, so that a token seen for the first time late in training still takes a full first
+step. What it trades away: the moments of a row do not decay while it is not seen.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,6 +11,26 @@ from typing import Any, overload
 
 import torch
 from torch import Tensor, nn
+
+from training.config import OptimSection
+from training.model import Encoder
+
+
+def make_optimizer(encoder: Encoder, optim: OptimSection) -> torch.optim.Optimizer:
+    """Choose the optimizer of an encoder.
+
+    Weight decay, apart from the gradient (Loshchilov and Hutter 2019,
+    https://arxiv.org/abs/1711.05101), is for matrices alone: biases and the gains of norms set a
+    scale, and shrinking them keeps no function simple.
+    """
+    if encoder.config.kind == "static":
+        return RowAdam(encoder.parameters(), optim.lr)
+    trained = [p for p in encoder.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": optim.weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, optim.lr)
 
 
 class RowAdam(torch.optim.Optimizer):

@@ -1,8 +1,13 @@
-"""One step of training, and all state that lasts from one step to the next."""
+"""One step of training, and all state that lasts from one step to the next.
+
+A step adds up the gradients of its passes, over all processes, and moves the weights once. A step
+whose loss or gradient is no number moves nothing and ends the run.
+"""
 
 import copy
+import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
@@ -11,20 +16,45 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from training.adversarial import Block, adversarial_loss
-from training.batches import Batch, Side
+from training import distributed
 from training.checkpoint import CheckpointError, Snapshot
+from training.collation import Batch
+from training.composition import Composition, StatesLossOf
 from training.config import TrainConfig
-from training.contrastive import info_nce
 from training.corpus import Bitext
-from training.distillation import TeacherVectors, pooled_distillation
+from training.distillation import TeacherVectors
+from training.gradients import clip_gradients
 from training.model import Encoder
-from training.optimizer import RowAdam
+from training.optimizer import make_optimizer
 from training.progress import Progress
+
+TEMPERATURE_RATE = 1e-3  # of a learned temperature's logarithm, at the peak of the schedule
+SCALER_STATE = ("scale", "_growth_tracker")
+LEAST_SCALE = 1.0  # of gradients in float16; below it they overflow for another reason
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says at which step, why, and what to try."""
 
 
 class Trainer:
-    """The encoder under training with its optimizer, averages and progress."""
+    """The encoder under training with its optimizer, averages and progress.
+
+    Args:
+        config: Of the run.
+        encoder: To train; it is moved to the run's device.
+        tokenizer: Of the encoder.
+        bitext: What it is trained on, to be named in the checkpoint.
+        teacher: For pooled distillation.
+        states_loss_of: For a loss of token states; added to the clean loss.
+
+    Attributes:
+        progress: Where the run stands.
+        parts: Parts of the last step's loss and what else it measured, by name.
+
+    Raises:
+        ConfigError: If the run's device is not there.
+    """
 
     def __init__(
         self,
@@ -33,25 +63,29 @@ class Trainer:
         tokenizer: Tokenizer,
         bitext: Bitext,
         teacher: TeacherVectors | None = None,
+        states_loss_of: StatesLossOf | None = None,
     ) -> None:
         self.config = config
-        self.encoder = encoder.train()
+        self.device = distributed.choose_device(config.run.device)
+        self.encoder = encoder.to(self.device).train()
         self.tokenizer = tokenizer
         self.progress = Progress()
-        self._teacher = teacher
+        self.parts: dict[str, float] = {}
         self._corpora = bitext.corpora
         self._languages = bitext.langs
-        self._special_ids = [
+        special_ids = [
             token_id
             for token_id, token in tokenizer.get_added_tokens_decoder().items()
             if token.special
         ]
-        if config.encoder.kind == "static":
-            self._optimizer: torch.optim.Optimizer = RowAdam(encoder.parameters(), config.optim.lr)
-        else:
-            self._optimizer = torch.optim.AdamW(
-                encoder.parameters(), config.optim.lr, weight_decay=config.optim.weight_decay
-            )
+        self._losses = Composition(config, special_ids, teacher, states_loss_of).to(self.device)
+        self._optimizer = make_optimizer(encoder, config.optim)
+        learned = [p for p in self._losses.parameters() if p.requires_grad]
+        self._own_optimizer = torch.optim.Adam(learned, TEMPERATURE_RATE) if learned else None
+        # Off but for float16, whose small gradients would be lost.
+        self._scaler = torch.amp.GradScaler(
+            self.device.type, enabled=config.run.precision == "fp16"
+        )
         self._average = (
             {name: tensor.detach().clone() for name, tensor in encoder.named_parameters()}
             if config.optim.ema
@@ -59,61 +93,86 @@ class Trainer:
         )
 
     def step(self, batch: Batch, rate: float) -> None:
-        """Move the weights once."""
-        progress = self.progress
-        # Dropout depends on the step alone, so there is no generator's state to keep.
-        torch.manual_seed(self.config.run.seed * 1_000_003 + progress.step)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        loss = self.loss(batch)
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if self.config.encoder.kind == "transformer":
-            torch.nn.utils.clip_grad_norm_(self.encoder.parameters(), self.config.optim.clip_norm)
-        self._optimizer.step()
+        """Move the weights once.
+
+        Args:
+            batch: The whole one; each process takes its part.
+            rate: Of the optimizer.
+
+        Raises:
+            TrainingError: If loss or gradient is not finite; the weights are as before.
+        """
+        config = self.config
+        if distributed.world() > 1:
+            batch = batch.shard(distributed.rank(), distributed.world())
+        self._set_rates(rate)
+        scale = float(self._scaler.scale(torch.ones((), device=self.device)))
+
+        # Gradients of all passes, of all processes; unscaled, measured and clipped.
+        found = self._losses.backward(self.encoder, batch, self.progress.step, scale)
+        distributed.sum_gradients(self.encoder.parameters())
+        self._scaler.unscale_(self._optimizer)
+        clip_norm = config.optim.clip_norm if config.encoder.kind == "transformer" else None
+        norm = clip_gradients(self.encoder.parameters(), clip_norm)
+        values = torch.stack([value.float().to(self.device) for value in found.values()]).tolist()
+        self.parts = dict(zip(found, values, strict=True)) | {"gradient_norm": norm}
+        self._check()
+
+        # The weights, unless float16 overflowed; then the scale is lowered for the next step.
+        self._scaler.step(self._optimizer)
+        if math.isfinite(norm):
+            self._step_own(scale)
+        self._scaler.update()
         with torch.no_grad():
             for name, tensor in self.encoder.named_parameters():
                 if name in self._average:
-                    self._average[name].lerp_(tensor, 1 - self.config.optim.ema)
-        progress.note(float(loss.detach()), self.config.optim.steps)
+                    self._average[name].lerp_(tensor, 1 - config.optim.ema)
+        loss = self.parts.pop("loss")
+        self.progress.metrics |= self.parts
+        self.progress.note(loss, config.optim.steps)
 
-    def loss(self, batch: Batch) -> Tensor:
-        """Compute what a step minimizes, a scalar."""
-        config, noise = self.config.loss, self.config.adversarial
-        blocks = [_block(batch.query), _block(batch.document)]
-        rows, columns = (torch.from_numpy(part) for part in batch.masked)
+    def _set_rates(self, rate: float) -> None:
+        """Set the rates and forget the gradients of the step before."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.zero_grad(set_to_none=True)
+        if self._own_optimizer is not None:
+            for group in self._own_optimizer.param_groups:
+                group["lr"] = TEMPERATURE_RATE * rate / self.config.optim.lr
+            self._own_optimizer.zero_grad(set_to_none=True)
 
-        taught = None
-        if self._teacher is not None and batch.kind == "cross":
-            taught = self._teacher.find(batch.pivots)
+    def _step_own(self, scale: float) -> None:
+        """Move the parameters of the losses."""
+        if self._own_optimizer is None:
+            return
+        for parameter in self._losses.parameters():
+            if parameter.grad is not None:
+                # Each process has the gradient of the whole batch.
+                parameter.grad = parameter.grad / scale
+        self._own_optimizer.step()
+        self._losses.temperature.bound()
 
-        def loss_of(vectors: Sequence[Tensor]) -> Tensor:
-            queries, documents = vectors  # (pairs, dim) each
-            contrast = info_nce(
-                queries,
-                documents,
-                config.temperature,
-                symmetric=config.symmetric,
-                masked=(rows, columns),
-            )
-            if taught is None:
-                return contrast
-            return contrast + self.config.distillation.pooled * pooled_distillation(
-                vectors, *taught
-            )
+    def _check(self) -> None:
+        """Stop before the weights are lost.
 
-        if noise.method == "none":
-            return loss_of([self.encoder(b.input_ids, b.attention_mask) for b in blocks])
-        robust = adversarial_loss(
-            self.encoder,
-            blocks,
-            loss_of,
-            noise.epsilon,
-            relative=noise.relative,
-            special_ids=self._special_ids,
+        Raises:
+            TrainingError: If they would be.
+        """
+        loss, norm = self.parts["loss"], self.parts["gradient_norm"]
+        half = self._scaler.is_enabled()
+        if half:
+            self.parts["gradient_scale"] = self._scaler.get_scale()
+        fine = math.isfinite(loss) and (half or math.isfinite(norm))
+        if fine and (not half or self.parts["gradient_scale"] >= LEAST_SCALE):
+            return
+        self._optimizer.zero_grad(set_to_none=True)
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in self.parts.items())
+        raise TrainingError(
+            f"step {self.progress.step + 1} of {self.config.optim.steps}: got {figures}; expected "
+            "finite numbers. The weights were not moved and the last complete checkpoint is as it "
+            "was. Try a lower optim.lr or a longer optim.warmup, a higher loss.temperature, a "
+            "smaller adversarial.epsilon or smoothing.sigma, or run.precision = 'fp32'"
         )
-        self.progress.metrics["epsilon"] = float(robust.epsilon)
-        return (1 - noise.weight) * robust.clean + noise.weight * robust.adversarial
 
     def averaged(self) -> Encoder:
         """Return the encoder to keep: with averaged weights, if there are averages."""
@@ -132,6 +191,14 @@ class Trainer:
         }
         if self._average:
             state |= {f"live.{name}": t for name, t in self.encoder.named_parameters()}
+        if self._own_optimizer is not None:
+            temperature = self._losses.temperature.log_inverse
+            moments = self._own_optimizer.state[temperature]
+            state |= {"own.log_inverse": temperature.detach()}
+            state |= {f"own.{key}": torch.as_tensor(value) for key, value in moments.items()}
+        if self._scaler.is_enabled():
+            values = self._scaler.state_dict()
+            state |= {f"scaler.{key}": torch.tensor(values[key]) for key in SCALER_STATE}
         return Snapshot(
             tokenizer=self.tokenizer.to_str(),
             config=self.encoder.config,
@@ -147,24 +214,40 @@ class Trainer:
         Raises:
             CheckpointError: If the state does not fit the encoder.
         """
-        states: dict[int, dict[str, Tensor]] = {}
-        live: dict[str, Tensor] = {}
+        sections: dict[str, dict[str, Tensor]] = {}
         for name, tensor in snapshot.state.items():
             section, _, rest = name.partition(".")
-            if section == "live":
-                live[rest] = tensor
-            else:
-                index, _, key = rest.partition(".")
-                states.setdefault(int(index), {})[key] = tensor
-        groups = self._optimizer.state_dict()["param_groups"]
+            sections.setdefault(section, {})[rest] = tensor
         try:
-            self._optimizer.load_state_dict({"state": states, "param_groups": groups})
+            self._restore_optimizer(sections.get("optimizer", {}))
             if self._average:
                 # The checkpoint's weights are the averages; the live ones are in the state.
-                self.encoder.load_state_dict(live, strict=False)
+                self.encoder.load_state_dict(sections.get("live", {}), strict=False)
+            self._restore_own(sections.get("own", {}))
+            if self._scaler.is_enabled() and "scaler" in sections:
+                kept = {key: value.item() for key, value in sections["scaler"].items()}
+                self._scaler.load_state_dict(self._scaler.state_dict() | kept)
             self.progress = Progress(**snapshot.progress)
-        except (TypeError, ValueError, RuntimeError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"cannot resume from this checkpoint: {error}") from error
+
+    def _restore_optimizer(self, state: Mapping[str, Tensor]) -> None:
+        states: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in state.items():
+            index, _, key = name.partition(".")
+            states.setdefault(int(index), {})[key] = tensor
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": states, "param_groups": groups})
+
+    def _restore_own(self, state: Mapping[str, Tensor]) -> None:
+        if self._own_optimizer is None or not state:
+            return
+        moments = dict(state)
+        temperature = self._losses.temperature.log_inverse
+        temperature.data.copy_(moments.pop("log_inverse"))
+        groups = self._own_optimizer.state_dict()["param_groups"]
+        kept = {0: moments} if moments else {}
+        self._own_optimizer.load_state_dict({"state": kept, "param_groups": groups})
 
     def _describe(self) -> dict[str, Any]:
         packages = ("torch", "tokenizers", "transformers", "numpy")
@@ -183,12 +266,10 @@ class Trainer:
                 "system": platform.system(),
                 "python": platform.python_version(),
                 "threads": torch.get_num_threads(),
+                "device": self.device.type,
+                "processes": distributed.world(),
             },
             "versions": {name: version(name) for name in packages},
             "curve": self.progress.curve,
             "metrics": self.progress.metrics,
         }
-
-
-def _block(side: Side) -> Block:
-    return Block(torch.from_numpy(side.input_ids), torch.from_numpy(side.attention_mask))

@@ -1,9 +1,10 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from training.contrastive import info_nce
+from training.contrastive import Temperature, info_nce, matryoshka
 
 HALF = math.sqrt(0.5)
 QUERIES = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
@@ -51,3 +52,73 @@ def test_info_nce_lower_temperature_sharpens() -> None:
 
 def test_info_nce_right_pairing_costs_less_than_wrong() -> None:
     assert info_nce(QUERIES, QUERIES, 0.1) < info_nce(QUERIES, QUERIES.flip(0), 0.1)
+
+
+def numpy_info_nce(
+    queries: np.ndarray, columns: np.ndarray, temperature: float, hidden: set[tuple[int, int]]
+) -> float:
+    losses = []
+    for i, query in enumerate(queries):
+        scores = {j: query @ c / temperature for j, c in enumerate(columns) if (i, j) not in hidden}
+        total = math.log(sum(math.exp(score) for score in scores.values()))
+        losses.append(total - scores[i])
+    return float(np.mean(losses))
+
+
+def rows(count: int, seed: int) -> np.ndarray:
+    values = np.random.default_rng(seed).normal(size=(count, 8))
+    return values / np.linalg.norm(values, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_info_nce_hard_negatives_are_more_columns_for_all_queries(symmetric: bool) -> None:
+    queries, documents, negatives = rows(4, 0), rows(4, 1), rows(8, 2)
+    hidden = {(0, 2), (1, 5)}  # a document, and the first negative of query 0
+    expected = numpy_info_nce(queries, np.concatenate([documents, negatives]), 0.3, hidden)
+    if symmetric:
+        back = numpy_info_nce(documents, queries, 0.3, {(2, 0)})
+        expected = (expected + back) / 2
+    found = info_nce(
+        torch.tensor(queries),
+        torch.tensor(documents),
+        0.3,
+        symmetric=symmetric,
+        masked=(torch.tensor([0, 1]), torch.tensor([2, 5])),
+        negatives=torch.tensor(negatives),
+    )
+    assert found.item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_matryoshka_is_the_mean_over_cut_and_whole_vectors() -> None:
+    queries, documents = rows(5, 0), rows(5, 1)
+    losses = []
+    for dim in (8, 2, 5):
+        cut = [side[:, :dim] for side in (queries, documents)]
+        unit = [side / np.linalg.norm(side, axis=1, keepdims=True) for side in cut]
+        losses.append(numpy_info_nce(unit[0], unit[1], 0.2, set()))
+    sides = [torch.tensor(queries), torch.tensor(documents)]
+    found = matryoshka(lambda s: info_nce(s[0], s[1], 0.2, symmetric=False), sides, (2, 5))
+    assert found.item() == pytest.approx(np.mean(losses), rel=1e-9)
+    alone = matryoshka(lambda s: info_nce(s[0], s[1], 0.2, symmetric=False), sides, ())
+    assert alone.item() == pytest.approx(losses[0], rel=1e-9)
+
+
+def test_temperature_fixed_has_no_gradient_and_learned_has_the_slope() -> None:
+    fixed = Temperature(0.05)
+    assert fixed().item() == pytest.approx(0.05, rel=1e-6)
+    assert not any(parameter.requires_grad for parameter in fixed.parameters())
+    learned = Temperature(0.2, learned=True)
+    queries, documents = torch.tensor(rows(5, 0)), torch.tensor(rows(5, 1))
+    info_nce(queries, documents, learned()).backward()
+    # log(1/t) + h means t * e^-h
+    above, below = (info_nce(queries, documents, 0.2 * math.exp(-h)).item() for h in (1e-4, -1e-4))
+    assert learned.log_inverse.grad is not None
+    assert learned.log_inverse.grad.item() == pytest.approx((above - below) / 2e-4, rel=1e-4)
+
+
+@pytest.mark.parametrize(("value", "bound"), [(9.0, 0.01), (-1.0, 1.0), (2.0, math.exp(-2.0))])
+def test_temperature_is_bounded(value: float, bound: float) -> None:
+    temperature = Temperature(0.05, learned=True)
+    temperature.log_inverse.data.fill_(value)
+    temperature.bound()
+    assert temperature().item() == pytest.approx(bound, rel=1e-6)
