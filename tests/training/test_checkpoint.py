@@ -1,5 +1,8 @@
+import errno
 import json
+import resource
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,6 +123,41 @@ def test_save_checkpoint_killed_while_writing_keeps_the_one_before(
             save_checkpoint(tmp_path, make(2.0))
     recover(tmp_path)
     assert value_of(tmp_path) == 1.0
+
+
+@pytest.mark.parametrize("broken", ["save_file", "_write_json", "_sync"])
+def test_save_checkpoint_full_disk_is_said_and_keeps_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    save_checkpoint(tmp_path, make(1.0))
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, broken, full)
+        with pytest.raises(
+            CheckpointError, match=r"No space left on device; .*before it is intact"
+        ):
+            save_checkpoint(tmp_path, make(2.0))
+    assert value_of(tmp_path) == 1.0
+    # The half that was written gives its space back.
+    assert {path.name for path in tmp_path.iterdir()} == {*FILES, MANIFEST}
+    save_checkpoint(tmp_path, make(3.0))
+    assert value_of(tmp_path) == 3.0
+
+
+def test_save_checkpoint_file_cut_off_by_the_system_is_said(tmp_path: Path) -> None:
+    """The library that writes tensors raises an error of its own."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    big = replace(make(1.0), state={"optimizer": torch.zeros(20_000)})
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+        with pytest.raises(CheckpointError, match=r"cannot write .* there is none yet"):
+            save_checkpoint(tmp_path, big)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_recover_again_after_its_own_death_completes(tmp_path: Path) -> None:

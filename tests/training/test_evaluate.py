@@ -8,14 +8,17 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
+from app.encoder.encoder import TextEncoder
 from app.errors import ArtifactError
 from training.config import TrainConfig
 from training.corpus import CorpusError
 from training.evaluate import (
     LOW_RESOURCE,
     evaluate,
+    figures_of,
     flores_accuracy,
     flores_languages,
+    languages_to_measure,
     main,
     mean_of,
     open_encode,
@@ -65,6 +68,29 @@ def test_flores_accuracy_hand_computed(numbers: Path) -> None:
 def test_flores_accuracy_unknown_language_is_refused(numbers: Path) -> None:
     with pytest.raises(CorpusError, match="yor_Latn"):
         flores_accuracy(encode, numbers, ["yor_Latn"])
+
+
+def test_figures_of_a_metric_are_the_mean_and_its_language(numbers: Path) -> None:
+    langs = ["ace_Arab", "fra_Latn"]
+    assert figures_of(encode, numbers, langs, "flores200-dev") == {"flores200-dev": 0.75}
+    assert figures_of(encode, numbers, langs, "flores200-dev:fra_Latn") == {
+        "flores200-dev": 0.75,
+        "flores200-dev:fra_Latn": 0.5,
+    }
+
+
+def test_languages_to_measure_prefers_those_with_little_data(numbers: Path) -> None:
+    assert languages_to_measure(["fra_Latn", "ace_Arab", "deu_Latn"], numbers) == ["ace_Arab"]
+    assert languages_to_measure(["swh_Latn", "fra_Latn"], numbers) == ["fra_Latn", "swh_Latn"]
+    assert languages_to_measure(["ace_Arab"], numbers, "swh_Latn") == ["ace_Arab", "swh_Latn"]
+    assert languages_to_measure([], numbers, "swh_Latn") == ["swh_Latn"]
+
+
+def test_languages_to_measure_none_or_unknown_is_refused(numbers: Path) -> None:
+    with pytest.raises(CorpusError, match="none of the languages trained on"):
+        languages_to_measure(["eng_Latn", "deu_Latn"], numbers)
+    with pytest.raises(CorpusError, match="no language deu_Latn"):
+        languages_to_measure(["ace_Arab"], numbers, "deu_Latn")
 
 
 def test_tatoeba_accuracy_searches_within_each_language(numbers: Path) -> None:
@@ -117,3 +143,15 @@ def test_main_folder_without_encoder_fails_in_one_line(
     assert capsys.readouterr().err.count("\n") == 1
     with pytest.raises(ArtifactError), open_encode(tmp_path):
         pass
+
+
+def test_open_encode_closes_an_artifacts_encoder(
+    tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = []
+    close = TextEncoder.close
+    monkeypatch.setattr(TextEncoder, "close", lambda self: (closed.append(self), close(self)))
+    with open_encode(tiny_artifact) as encode:
+        assert encode(["Habari ya dunia"]).shape[0] == 1
+        assert not closed
+    assert len(closed) == 1

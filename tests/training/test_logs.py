@@ -90,12 +90,8 @@ def test_run_log_full_disk_is_said_and_what_was_written_stays(
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (200, before[1]))
-        with (
-            pytest.raises(LogError, match=r"log\.jsonl: .*make room"),
-            RunLog(tmp_path, 0, tensorboard=tensorboard) as log,
-        ):
-            for step in range(1, 100):
-                log.write({"step": step})
+        with pytest.raises(LogError, match=r"log\.jsonl: .*make room"):
+            write(tmp_path, 0, list(range(1, 100)), tensorboard=tensorboard)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     found = [line["step"] for line in read_log(tmp_path / LOG)]
