@@ -12,51 +12,27 @@ negatives by accident (the same text, or two translations of the same sentence) 
 ``Batch.masked``.
 """
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
-from numpy.random import Generator
 from numpy.typing import NDArray
 
 from training.collation import Batch, Ints, Side, false_negatives
 from training.config import BatchesSection, CorporaSection
 from training.corpus import Bitext, CorpusError
+from training.mining import EncodeSide, Mined, Ranker, encode_sorted
 from training.negatives import HardNegatives
+from training.pairing import Pairing, PairSource
 from training.rewriting import Rewriter, Texts
-from training.sampling import Drawn, Lines, Pairs, alike
-from training.spans import Spans, collate, crop_spans, whole_spans
+from training.spans import Spans, collate
 from training.tokens import Role, TokenTable
 
 __all__ = ["Batch", "HybridBatches", "Side"]
 
-# What draws augmentations and negatives, apart from what draws the pairs: with or without them a
-# seed gives the same pairs.
-_REWRITING, _NEGATIVES = 1, 2
-
-
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """The pairs of a step before they become arrays.
-
-    Attributes:
-        kind: Of the batch.
-        query: Its queries.
-        document: Its documents.
-        rows: Row of the bitext of each pair, -1 if it is made of single texts, shape (pairs,).
-        line: One of the lines that a monolingual batch is made of, else -1.
-    """
-
-    kind: Literal["cross", "mono"]
-    query: Spans
-    document: Spans
-    rows: Ints
-    line: int = -1
-
-    @property
-    def real(self) -> bool:
-        """Whether its pairs stand in a corpus as pairs; all of them do or none."""
-        return bool(self.rows[0] >= 0)
+# What draws augmentations, negatives and pools, apart from what draws the pairs: with or without
+# them a seed gives the same pairs.
+_REWRITING, _NEGATIVES, _MINING = 1, 2, 3
 
 
 class HybridBatches:
@@ -85,24 +61,28 @@ class HybridBatches:
             rewriter: Augments texts; None: they stay as they are.
 
         Raises:
-            CorpusError: If the corpora have nothing for a kind of batch that is asked for.
+            CorpusError: If the corpora have nothing for a kind of batch, or no hard negatives,
+                though the configuration asks for them.
         """
         self._tokens, self._room = tokens, tokens.room(max_tokens)
         self._config, self._seed, self._rewriter = batches, seed, rewriter
-        weights = np.array([corpora.weights[corpus.name] for corpus in bitext.corpora])
-        self._pairs = Pairs(bitext, weights, corpora.language_exponent)
-        self._lines = Lines(bitext, tokens.lengths, weights, corpora.language_exponent)
-        self._negatives = (
-            HardNegatives(bitext, batches.hard_negatives) if batches.hard_negatives else None
-        )
-        _check_kinds(bitext, batches, self._pairs, self._lines)
+        self._source = PairSource(bitext, tokens, corpora, batches, room=self._room, seed=seed)
+        self._mined: Mined | None = None
+        self._negatives = None
+        if batches.hard_negatives:
+            self._negatives = HardNegatives(bitext, batches.hard_negatives)
+            _check_negatives(batches, self._negatives, self._source)
 
     def batch(self, step: int) -> Batch:
-        """Make the batch of a step (from 0)."""
-        made = self._make(step)
-        query, document = made.query, made.document
+        """Make the batch of a step (from 0).
+
+        Raises:
+            RuntimeError: If negatives are to be mined for the step, and were not.
+        """
+        pairing = self._source.draw(step)
+        query, document = pairing.query, pairing.document
         batch = Batch(
-            kind=made.kind,
+            kind=pairing.kind,
             query=collate(self._tokens, query, "query"),
             document=collate(self._tokens, document, "document"),
             pivots=document.pivots,
@@ -112,99 +92,117 @@ class HybridBatches:
             sources=(query.texts, document.texts),
         )
         if self._rewriter is not None:
-            batch = self._rewrite(self._rewriter, batch, made, step)
-        if self._negatives is not None and made.real:
-            batch = self._with_negatives(self._negatives, batch, made, step)
+            batch = self._rewritten(self._rewriter, batch, pairing, step)
+        if self._negatives is not None and pairing.real:
+            batch = self._with_negatives(self._negatives, batch, pairing, step)
         return batch
 
     def pivot_chances(self) -> NDArray[np.float64]:
         """Return how often each text is the pivot of a pair, up to a factor, shape (texts,)."""
-        return self._pairs.pivot_chances()
+        return self._source.pivot_chances()
 
-    def _make(self, step: int) -> _Made:
-        rng = np.random.default_rng([self._seed, step])
-        cross = rng.random() < self._config.cross_probability
-        return self._make_cross(rng) if cross else self._make_mono(rng)
+    def must_mine(self, step: int) -> bool:
+        """Tell whether ``mine`` is to be called before the batch of a step can be made."""
+        known = self._mined is not None and self._mined.at(step) is not None
+        return self._config.mine_every > 0 and not known
 
-    def _make_cross(self, rng: Generator) -> _Made:
-        single = rng.random() < self._config.single_corpus
-        drawn = self._pairs.draw(
-            rng, self._config.pairs, pivot_free=self._config.pivot_free, single=single
-        )
-        return self._whole("cross", drawn)
+    def mine(self, step: int, stop: int, encode: EncodeSide) -> None:
+        """Mine hard negatives for the steps up to the next multiple of ``mine_every``.
 
-    def _make_mono(self, rng: Generator) -> _Made:
-        lines, following = self._lines.draw(rng, self._config.pairs)
-        if self._lines.rows[lines[0]] >= 0:
-            return self._whole("mono", self._lines.pairs(lines), int(lines[0]))
-        neighbor = rng.random(len(lines)) < self._config.neighbor_probability
-        neighbor &= following >= 0
-        other = np.where(neighbor, following, lines)
-        query, document = (
-            crop_spans(self._tokens, self._spans(*self._lines.of(side)), ~neighbor, self._room, rng)
-            for side in (lines, other)
-        )
-        return _Made("mono", query, document, self._lines.rows[lines], int(lines[0]))
+        Args:
+            step: The first of them.
+            stop: Last step of the run, itself left out.
+            encode: The encoder under training, as it is before ``step``.
+        """
+        negatives = self._negatives
+        if negatives is None or not self._config.mine_every:
+            raise RuntimeError("got mine without batches.hard_negatives and batches.mine_every")
+        every = self._config.mine_every
+        window = range(step, min(stop, (step // every + 1) * every))
+        drawn = {at: pairing for at in window if (pairing := self._source.draw(at)).real}
+        groups: dict[int, list[int]] = {}  # -1: cross-lingual; else the language of the batch
+        for at, pairing in drawn.items():
+            lang = -1 if pairing.kind == "cross" else int(pairing.query.langs[0])
+            groups.setdefault(lang, []).append(at)
+        mined = np.full((len(window), self._config.pairs, negatives.count), -1, np.int32)
+        for lang, steps in groups.items():
+            rng = np.random.default_rng([self._seed, step, _MINING, lang + 1])
+            size = max(1, self._config.mine_pool * len(steps) // len(drawn))
+            pool = np.unique(self._source.documents_like(drawn[steps[0]], size, rng))
+            vectors = self._encode(self._whole(pool), "document", encode)
+            ranker = Ranker(negatives.meanings, pool, vectors, negatives.count)
+            for at in steps:
+                query, document = drawn[at].query, drawn[at].document
+                queries = self._encode(query, "query", encode)
+                documents = self._encode(document, "document", encode)
+                sides = (query.texts, document.texts)
+                mined[at - step] = ranker.find(sides, (queries, documents), rng)
+        self._mined = Mined(step, mined)
 
-    def _whole(self, kind: Literal["cross", "mono"], drawn: Drawn, line: int = -1) -> _Made:
-        query = self._spans(drawn.queries, drawn.pivots, drawn.query_langs)
-        document = self._spans(drawn.documents, drawn.pivots, drawn.document_langs)
-        return _Made(kind, query, document, drawn.rows, line)
+    def mined_state(self) -> dict[str, NDArray[np.integer]]:
+        """Return what a checkpoint must hold of what was mined; nothing if nothing was."""
+        return {} if self._mined is None else self._mined.state()
 
-    def _spans(self, texts: Ints, pivots: Ints, langs: Ints) -> Spans:
-        return whole_spans(self._tokens, texts, pivots, langs, self._room)
+    def load_mined(self, state: Mapping[str, NDArray[np.integer]]) -> None:
+        """Take back what ``mined_state`` returned."""
+        self._mined = Mined.of_state(state) if state else None
 
-    def _rewrite(self, rewriter: Rewriter, batch: Batch, made: _Made, step: int) -> Batch:
+    def _encode(self, spans: Spans, role: Role, encode: EncodeSide) -> NDArray[np.float32]:
+        def side(places: Ints) -> Side:
+            return collate(self._tokens, spans.at(places), role)
+
+        return encode_sorted(side, spans.lengths, encode)
+
+    def _whole(self, texts: Ints) -> Spans:
+        return self._source.spans(texts, texts, np.zeros_like(texts))
+
+    def _rewritten(self, rewriter: Rewriter, batch: Batch, pairing: Pairing, step: int) -> Batch:
         """Replace words of queries and documents, and write typos into queries."""
         rng = np.random.default_rng([self._seed, step, _REWRITING])
-        tokens, room = self._tokens, self._room
+        tokens, query, document = self._tokens, pairing.query, pairing.document
 
         def side(spans: Spans, role: Role, texts: Texts) -> Side:
-            ids = rewriter.tokenized(texts, room, tokens.pad_id)
+            ids = rewriter.tokenized(texts, self._room, tokens.pad_id)
             return collate(tokens, spans, role, ids)
 
-        queries = rewriter.switched(tokens, made.query, rng)
-        documents = rewriter.switched(tokens, made.document, rng)
-        noisy = rewriter.with_typos(tokens, made.query, queries, rng)
+        queries = rewriter.switched(tokens, query, rng)
+        documents = rewriter.switched(tokens, document, rng)
+        noisy = rewriter.with_typos(tokens, query, queries, rng)
         taught = rewriter.self_teaching
         queries = queries if taught else noisy
         return replace(
             batch,
-            query=side(made.query, "query", queries) if queries else batch.query,
-            document=side(made.document, "document", documents) if documents else batch.document,
-            noisy=side(made.query, "query", noisy) if taught else None,
+            query=side(query, "query", queries) if queries else batch.query,
+            document=side(document, "document", documents) if documents else batch.document,
+            noisy=side(query, "query", noisy) if taught else None,
             query_texts=_without(batch.query_texts, queries),
             document_texts=_without(batch.document_texts, documents),
         )
 
     def _with_negatives(
-        self, negatives: HardNegatives, batch: Batch, made: _Made, step: int
+        self, negatives: HardNegatives, batch: Batch, pairing: Pairing, step: int
     ) -> Batch:
         """Add hard negatives, if there are any for one of the pairs."""
+        mined = None if self._mined is None else self._mined.at(step)
+        if self._config.mine_every and mined is None:
+            raise RuntimeError(f"nothing was mined for step {step}: call mine first")
         rng = np.random.default_rng([self._seed, step, _NEGATIVES])
-        texts = negatives.draw(made.rows, None, rng)  # (pairs, n), -1: none
+        texts = negatives.draw(pairing.rows, mined, rng)  # (pairs, n), -1: none
         if (texts < 0).all():
             return batch
-        rows, places = np.nonzero(texts < 0)
-        texts[rows, places] = self._documents_like(made, len(rows), rng)
-        flat = texts.ravel()
-        langs = np.zeros_like(flat)
-        rows, columns = negatives.masked(made.query.texts, made.document.texts, flat)
+        # A free place takes a document at random.
+        free = np.nonzero(texts < 0)
+        texts[free] = self._source.documents_like(pairing, len(free[0]), rng)
+        flat = texts.ravel()  # (pairs * n,)
+        rows, columns = negatives.masked(pairing.query.texts, pairing.document.texts, flat)
         return replace(
             batch,
-            negatives=collate(self._tokens, self._spans(flat, flat, langs), "document"),
+            negatives=collate(self._tokens, self._whole(flat), "document"),
             masked=(
                 np.concatenate([batch.masked[0], rows]),
                 np.concatenate([batch.masked[1], len(texts) + columns]),
             ),
         )
-
-    def _documents_like(self, made: _Made, count: int, rng: Generator) -> Ints:
-        """Draw documents as those of a batch were drawn."""
-        if made.kind == "cross":
-            free = self._config.pivot_free
-            return self._pairs.draw(rng, count, pivot_free=free, single=False).documents
-        return self._lines.pivots[self._lines.draw(rng, count, like=made.line)[0]]
 
 
 def _without(texts: Ints, changed: Texts) -> Ints:
@@ -214,31 +212,16 @@ def _without(texts: Ints, changed: Texts) -> Ints:
     return marked
 
 
-def _check_kinds(bitext: Bitext, batches: BatchesSection, pairs: Pairs, lines: Lines) -> None:
-    cross = batches.cross_probability
-    if cross > 0 and not len(pairs):
+def _check_negatives(batches: BatchesSection, negatives: HardNegatives, source: PairSource) -> None:
+    got = f"got batches.hard_negatives = {batches.hard_negatives}"
+    if not source.has_pairs:
         raise CorpusError(
-            f"got batches.cross_probability = {cross:g} and no pair in two languages: expected "
-            "some; add a corpus, or set batches.cross_probability = 0"
+            f"{got} for batches of crops and neighboring sentences alone, which take none: set "
+            "batches.cross_probability above 0, add a file of queries and documents in one "
+            "language, or set batches.hard_negatives = 0"
         )
-    if cross < 1 and not len(lines):
+    if not batches.mine_every and not len(negatives):
         raise CorpusError(
-            f"got batches.cross_probability = {cross:g} and no text that is long enough to be "
-            "cropped: expected some; add a corpus, or set batches.cross_probability = 1"
+            f"{got}, but no file gives any: add a column negatives to one of corpora.files, set "
+            "batches.mine_every to mine them, or set batches.hard_negatives = 0"
         )
-    if cross == 1 and len(alone := _of_one_language(bitext)):
-        raise CorpusError(
-            f"got batches.cross_probability = 1 and {', '.join(alone)}, all of whose pairs are in "
-            "one language and would never be drawn: set batches.cross_probability below 1, or "
-            "drop it"
-        )
-
-
-def _of_one_language(bitext: Bitext) -> list[str]:
-    """Name the own files without a pair in two languages."""
-    same = alike(bitext)
-    return [
-        corpus.name
-        for index, corpus in enumerate(bitext.corpora)
-        if corpus.own and same[bitext.corpus == index].all()
-    ]

@@ -8,14 +8,15 @@ fit.
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from training.reading import Part, iterate_texts, merge, read_part
+from training.meanings import Meanings
+from training.reading import iterate_texts, merge, read_part
 from training.registry import CORPORA, Corpus, CorpusError, data_folder, select_corpora
 
 __all__ = [
@@ -100,7 +101,7 @@ def load_bitext(folder: Path, corpora: Sequence[Corpus], languages: Sequence[str
     def joined(column: str, into: Sequence[NDArray[np.int32]]) -> NDArray[np.int32]:
         return np.concatenate([m[getattr(p, column)] for m, p in zip(into, parts, strict=True)])
 
-    return Bitext(
+    bitext = Bitext(
         texts=texts,
         langs=tuple(langs.to_pylist()),
         corpora=tuple(corpora),
@@ -109,9 +110,13 @@ def load_bitext(folder: Path, corpora: Sequence[Corpus], languages: Sequence[str
         lang_a=joined("lang_a", into_langs).astype(np.int16),
         lang_b=joined("lang_b", into_langs).astype(np.int16),
         corpus=np.repeat(np.arange(len(corpora), dtype=np.int8), sizes),
-        negatives=_join_negatives(parts, joined("negatives", into_texts)),
-        skipped=_report(corpora, parts),
     )
+    skipped = {corpus.name: dict(part.skipped) for corpus, part in zip(corpora, parts, strict=True)}
+    counts = np.concatenate([part.negative_counts for part in parts])
+    if counts.any():
+        negatives = _true_negatives(bitext, counts, joined("negatives", into_texts), skipped)
+        bitext = replace(bitext, negatives=negatives)
+    return replace(bitext, skipped=_report(skipped))
 
 
 def texts_by_language(bitext: Bitext) -> dict[str, NDArray[np.int32]]:
@@ -126,14 +131,26 @@ def texts_by_language(bitext: Bitext) -> dict[str, NDArray[np.int32]]:
     return found
 
 
-def _join_negatives(parts: Sequence[Part], texts: NDArray[np.int32]) -> Negatives | None:
-    counts = np.concatenate([part.negative_counts for part in parts])
-    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return Negatives(texts, starts) if len(texts) else None
+def _true_negatives(
+    bitext: Bitext,
+    counts: NDArray[np.int32],
+    texts: NDArray[np.int32],
+    skipped: Mapping[str, dict[str, int]],
+) -> Negatives:
+    """Leave out, and count, what another row gives as a positive, and what translates one."""
+    row = np.repeat(np.arange(len(bitext)), counts)  # (negatives,)
+    meanings = Meanings(bitext.text_a, bitext.text_b, len(bitext.texts))
+    false = meanings.same(bitext.text_a[row].astype(np.int64), texts.astype(np.int64))
+    false |= meanings.same(bitext.text_b[row].astype(np.int64), texts.astype(np.int64))
+    for index, count in enumerate(np.bincount(bitext.corpus[row[false]]).tolist()):
+        if count:
+            skipped[bitext.corpora[index].name]["negative that is a positive"] = count
+    ends = np.cumsum(np.bincount(row[~false], minlength=len(bitext)))
+    return Negatives(texts[~false], np.concatenate([[0], ends]).astype(np.int64))
 
 
-def _report(corpora: Sequence[Corpus], parts: Sequence[Part]) -> dict[str, Mapping[str, int]]:
-    found = {c.name: part.skipped for c, part in zip(corpora, parts, strict=True) if part.skipped}
+def _report(skipped: Mapping[str, Mapping[str, int]]) -> dict[str, Mapping[str, int]]:
+    found = {name: reasons for name, reasons in skipped.items() if reasons}
     for name, reasons in found.items():
         listed = ", ".join(f"{count:,} {reason}" for reason, count in reasons.items())
         log.warning("left out of %s: %s", name, listed)

@@ -6,7 +6,6 @@ in the file or in the batch.
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 
 from training.collation import Ints, within_runs
 from training.corpus import Bitext
@@ -71,10 +70,3 @@ class HardNegatives:
         flat = np.unique(rows % len(queries) * len(negatives) + columns)
         found = np.divmod(flat, len(negatives))
         return found[0], found[1]
-
-
-def without_positives(
-    meanings: Meanings, queries: Ints, documents: Ints, negatives: Ints
-) -> NDArray[np.bool_]:
-    """Mark the negatives that neither the query nor its document says; all of shape (n,)."""
-    return ~(meanings.same(queries, negatives) | meanings.same(documents, negatives))

@@ -33,6 +33,17 @@ class Spans:
     lengths: Ints
     cropped: NDArray[np.bool_]
 
+    def at(self, places: Ints) -> "Spans":
+        """Return some of them."""
+        return Spans(
+            self.texts[places],
+            self.pivots[places],
+            self.langs[places],
+            self.starts[places],
+            self.lengths[places],
+            self.cropped[places],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:

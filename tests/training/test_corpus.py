@@ -172,6 +172,24 @@ def test_load_bitext_counts_what_it_skips_by_reason(
     assert logged[1].startswith("left out of faq: 2 null, 2 language code, 1 empty")
 
 
+def test_load_bitext_negatives_that_are_positives_are_left_out(
+    folder: Path, tmp_path: Path
+) -> None:
+    mine = own(
+        tmp_path / "faq.parquet",
+        [
+            # Another document of the query, a translation of its document, and a true negative.
+            row("Quel chien ?", "One dog.", negatives=["Two dogs", "Mbwa mmoja.", "A cat"]),
+            row("Quel chien ?", "Two dogs", negatives=["A cat", "One dog."]),
+        ],
+    )
+    bitext = load_bitext(folder, [*select_corpora(["nllb-seed"], shippable=True), mine])
+    assert bitext.negatives is not None
+    assert [bitext.texts[int(i)].as_py() for i in bitext.negatives.texts] == ["A cat", "A cat"]
+    assert bitext.negatives.starts.tolist() == [0, 0, 0, 0, 1, 2]
+    assert bitext.skipped["faq"] == {"negative that is a positive": 3}
+
+
 def test_load_bitext_without_bad_rows_skips_and_logs_nothing(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
