@@ -173,12 +173,12 @@ def _require_encoder(backbone: Any, path: Path) -> None:
     kind = backbone.config.model_type
     backbone.eval()
     mask = torch.ones(1, _PROBED, dtype=torch.int64)
-    table = backbone.get_input_embeddings().weight
     dice = torch.Generator().manual_seed(0)
-    text = table.std() * torch.randn(1, _PROBED, table.shape[1], generator=dice)
-    other = text.clone()
-    other[:, -1] = -text[:, -1]
     try:
+        table = backbone.get_input_embeddings().weight
+        text = table.std() * torch.randn(1, _PROBED, table.shape[1], generator=dice)
+        other = text.clone()
+        other[:, -1] = -text[:, -1]
         states = [
             backbone(inputs_embeds=part, attention_mask=mask).last_hidden_state
             for part in (text, other)

@@ -106,6 +106,7 @@ class _Pieces:
         self._tokenizer = tokenizer
         self._spelling = spelling
         self._ignored = ignored
+        self._mark = tokenizer.token_to_id(spelling.start) if spelling.start else None
 
     def __call__(self, text: str, *, starts_word: bool) -> list[int]:
         """Split a text; empty if nothing of it is known."""
@@ -119,7 +120,8 @@ class _Pieces:
             text = normalizer.normalize_str(text) if normalizer else text
             spelled = self._spelling.inside + (_as_bytes(text) if self._spelling.bytes else text)
             ids = [token.id for token in self._tokenizer.model.tokenize(spelled)]
-        return [index for index in ids if index not in self._ignored]
+        known = [index for index in ids if index not in self._ignored]
+        return [] if set(known) <= {self._mark} else known
 
 
 def find_spelling(tokenizer: Tokenizer) -> Spelling:
