@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from app.errors import ArtifactError
 from app.text.normalize import normalize
-from training.corpus import DEFAULT_DATA
+from training.registry import DEFAULT_DATA
 
 LEAST_LANGUAGES = 40
 TEXTS_PER_LANGUAGE = 8
