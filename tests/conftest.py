@@ -132,7 +132,6 @@ def write_body(folder: Path, kind: str) -> None:
             n_heads=2,
             n_langs=3,
             max_position_embeddings=BODY_TOKENS,
-            pad_index=size["pad_token_id"],
             **size,
         )
     elif kind == "distilbert":

