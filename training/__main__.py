@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,16 +13,18 @@ from training.corpus import CorpusError
 from training.logs import LogError
 from training.loop import train
 from training.plan import plan_run
+from training.trainer import TrainingError
 
 REFUSED = 2
 SIGNALLED = 128  # and the signal's number, as a shell reports it: SIGINT 130, SIGTERM 143
-KNOWN = (ConfigError, CorpusError, CheckpointError, LogError)
+KNOWN = (ConfigError, CorpusError, CheckpointError, LogError, TrainingError)
 """Errors that say by themselves, in one line, what to do."""
 EPILOG = """
 examples:
   python -m training training/configs/tiny.toml --dry-run
   python -m training training/configs/tiny.toml --out runs/tiny
   python -m training training/configs/default.toml --set optim.lr=3e-3 --resume
+  torchrun --nproc-per-node 2 -m training training/configs/default.toml
 
 The folder then holds the last checkpoint, best/ (with run.evaluate_every), log.jsonl and
 summary.md. SIGINT and SIGTERM save after the step at hand; exit status: 0 done, 2 refused or
@@ -35,7 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.dry_run and (options.out or options.resume):
         parser.error("--dry-run writes and resumes nothing: drop --out and --resume")
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    # Of the processes that torchrun starts, the first one speaks; of errors all do.
+    first = os.environ.get("RANK", "0") == "0"
+    level = logging.INFO if first else logging.WARNING
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     try:
         config = load_config(options.config, options.set)
         if options.dry_run:
@@ -52,11 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("error: interrupted between checkpoints; continue with --resume", file=sys.stderr)
         return SIGNALLED + 2
-    print(f"checkpoint: {folder}")
-    if outcome.signal:
-        print(outcome, file=sys.stderr)
-        return SIGNALLED + outcome.signal
-    return 0
+    if first:
+        print(f"checkpoint: {folder}")
+        if outcome.signal or outcome.early:
+            print(outcome, file=sys.stderr)
+    return SIGNALLED + outcome.signal if outcome.signal else 0
 
 
 def _parser() -> argparse.ArgumentParser:

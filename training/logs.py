@@ -6,6 +6,7 @@ seen are dropped, since those steps will be done, and written, again.
 
 import json
 import os
+import socket
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -55,13 +56,13 @@ class RunLog:
         """Append a line; it is in the system's hands, out of the process's, when this returns.
 
         Args:
-            line: JSON values; ``step`` and numbers, and one level of tables of numbers.
+            line: JSON values; ``step`` and finite numbers or None, and one level of tables of them.
 
         Raises:
             LogError: If the disk is full, say.
         """
         try:
-            self._file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            self._file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
             self._file.flush()
             if self._events:
                 self._events.write(int(line["step"]), flatten(line))
@@ -76,7 +77,7 @@ class RunLog:
 
 
 class EventFile:
-    """A TensorBoard event file, written line by line in this thread.
+    """A TensorBoard event file, written in this thread.
 
     tensorboardX's own ``SummaryWriter`` writes in a thread behind a queue, and waits forever for
     room in it once that thread has died of a full disk.
@@ -84,8 +85,8 @@ class EventFile:
 
     def __init__(self, folder: Path, step: int) -> None:
         try:
-            from tensorboardX.event_file_writer import EventsWriter
             from tensorboardX.proto import event_pb2
+            from tensorboardX.record_writer import RecordWriter
             from tensorboardX.summary import scalar
         except ImportError as error:
             raise ConfigError(
@@ -95,16 +96,20 @@ class EventFile:
         protos: Any = event_pb2  # classes made at import, which type checkers cannot see
         folder.mkdir(exist_ok=True)
         self._event, self._scalar = protos.Event, scalar
-        # The library names files by the second: two resumes in one second would share a file.
-        self._writer = EventsWriter(str(folder / "events"), f".{os.getpid()}.{step}")
+        # Viewers know the files by the first part; the rest tells apart two in one second.
+        name = f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}.{os.getpid()}.{step}"
+        self._writer = RecordWriter(str(folder / name))
+        self._put(protos.Event(file_version="brain.Event:2"))
         # Events of an earlier process from this step on count no more.
         start = protos.SessionLog(status=protos.SessionLog.START)
         self._put(protos.Event(step=step + 1, session_log=start))
+        self._writer.flush()
 
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
         """Add the numbers of a step."""
         for name, number in numbers.items():
             self._put(self._event(step=step, summary=self._scalar(name.replace(":", "/"), number)))
+        self._writer.flush()
 
     def close(self) -> None:
         """Close the file."""
@@ -112,19 +117,18 @@ class EventFile:
 
     def _put(self, event: Any) -> None:
         event.wall_time = time.time()
-        self._writer.write_event(event)
-        self._writer.flush()
+        self._writer.write(event.SerializeToString())
 
 
 def flatten(line: Mapping[str, Any]) -> dict[str, float]:
     """Return a line's numbers but its step, those of tables as ``table/name``."""
-    numbers: dict[str, float] = {}
+    numbers: dict[str, float | None] = {}
     for key, value in line.items():
         if isinstance(value, Mapping):
             numbers |= {f"{key}/{name}": number for name, number in value.items()}
         elif key != "step":
             numbers[key] = value
-    return numbers
+    return {name: number for name, number in numbers.items() if number is not None}
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -2,34 +2,42 @@
 
 What a step does depends on the seed and its number alone, and a checkpoint holds everything else,
 so a run that was interrupted and resumed ends with the same weights, bit for bit, as one that was
-not (with the same number of threads).
+not (with the same number of threads and processes).
+
+Under ``torchrun`` every process goes through this loop in step with the others; what to stop for
+and which checkpoint is best is agreed upon, for one that left the loop alone would leave the
+others waiting.
 """
 
 import logging
-import sys
+import signal
 import time
+import zlib
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import torch
-from tqdm import tqdm
+from torch.distributed import broadcast
 
+from training import distributed
 from training.assembly import encoder_of
-from training.batches import HybridBatches
-from training.checkpoint import BEST, save_checkpoint
+from training.batches import Batch, HybridBatches
+from training.checkpoint import CheckpointError, Snapshot
 from training.config import TrainConfig
 from training.corpus import data_folder
 from training.evaluate import figures_of, languages_to_measure
-from training.logs import RunLog
+from training.journal import Journal, restore_mined
 from training.memory import keep_freed_memory
+from training.mining import encoder_rows
 from training.model import as_encode
-from training.preparation import ask_teacher, first_encoder, prepare
+from training.prefetch import Prefetcher
+from training.preparation import Preparation, ask_teacher, first_encoder, prepare
 from training.resumption import find_checkpoint
 from training.schedule import learning_rate
 from training.selection import LOSS, exhausted, judge, metric_language
 from training.signals import Interrupt
-from training.summary import write_summary
 from training.trainer import Trainer
 
 log = logging.getLogger(__name__)
@@ -67,133 +75,150 @@ def train(config: TrainConfig, folder: Path, *, resume: bool) -> Outcome:
         resume: Continue from the checkpoint in ``folder``, if there is one.
 
     Raises:
+        ConfigError: If the run's device is not there, or a setting does not go with another.
         CorpusError: If the corpora are missing or may not be used, or there is nothing to measure
             ``run.metric`` on.
         CheckpointError: If ``folder`` holds a checkpoint and ``resume`` is not set, the
             checkpoint is of another run, or one cannot be written.
         LogError: If the log cannot be written.
+        TrainingError: If the loss is no number.
     """
-    data = data_folder()
-    before = find_checkpoint(config, folder, resume=resume)
-    folder.mkdir(parents=True, exist_ok=True)
-    if config.run.threads:
-        torch.set_num_threads(config.run.threads)
-    torch.manual_seed(config.run.seed)
+    with distributed.session(distributed.choose_device(config.run.device)):
+        data = data_folder()
+        before = _find(config, folder, resume=resume)
+        folder.mkdir(parents=True, exist_ok=True)
+        if config.run.threads:
+            torch.set_num_threads(config.run.threads)
+        torch.manual_seed(config.run.seed)
 
-    # Corpora, vocabulary and token ids are all in memory before the first step.
-    material = prepare(config, before)
-    measured: list[str] = []
-    if config.run.evaluate_every and config.run.metric != LOSS:
-        only = metric_language(config.run.metric)
-        measured = languages_to_measure(material.bitext.langs, data, only)
-    teacher = ask_teacher(config, material)
-    encoder = encoder_of(before) if before else first_encoder(config, material)
+        # Corpora, vocabulary and token ids are all in memory before the first step.
+        material = prepare(config, before)
+        measured: list[str] = []
+        if config.run.evaluate_every and config.run.metric != LOSS:
+            only = metric_language(config.run.metric)
+            measured = languages_to_measure(material.bitext.langs, data, only)
+        teacher = ask_teacher(config, material)
+        encoder = encoder_of(before) if before else first_encoder(config, material)
 
-    keep_freed_memory()
-    trainer = Trainer(config, encoder, material.tokenizer, material.bitext, teacher)
-    if before:
-        trainer.restore(before)
-    return _Run(trainer, material.batches, folder, measured).go()
+        keep_freed_memory()
+        trainer = Trainer(config, encoder, material.tokenizer, material.bitext, teacher)
+        if before:
+            trainer.restore(before)
+            restore_mined(material.batches, before)
+        _require_agreement(trainer, material)
+        return _go(trainer, material.batches, folder, measured)
 
 
-class _Run:
-    """The steps of a run and what is written on the way."""
+def _go(trainer: Trainer, batches: HybridBatches, folder: Path, measured: list[str]) -> Outcome:
+    """Do the steps that are left, save and sum up."""
+    run, optim, progress = trainer.config.run, trainer.config.optim, trainer.progress
+    with (
+        Interrupt() as interrupt,
+        Journal(folder, trainer, batches) as journal,
+        closing(_coming(trainer, batches)) as coming,
+    ):
+        while progress.step < optim.steps and not exhausted(progress, run.patience):
+            if distributed.any_process(bool(interrupt.number), trainer.device):
+                interrupt.number = interrupt.number or signal.SIGTERM
+                break
+            began = time.monotonic()
+            rate = learning_rate(optim, progress.step)
+            trainer.step(next(coming), rate)
+            journal.count(time.monotonic() - began)
 
-    def __init__(
-        self, trainer: Trainer, batches: HybridBatches, folder: Path, measured: list[str]
-    ) -> None:
-        self._trainer, self._batches = trainer, batches
-        self._folder, self._measured = folder, measured
-        self._config, self._steps = trainer.config.run, trainer.config.optim.steps
-        self._texts = 2 * trainer.config.batches.pairs  # of a step
-        self._saved = -1
-        self._logged, self._busy = trainer.progress.step, 0.0
+            # Once in a while: how good is it? The best so far is kept beside the last.
+            figures: dict[str, float] = {}
+            if evaluating := _due(run.evaluate_every, progress.step, optim.steps):
+                figures = _evaluate(trainer, journal, measured)
+            if evaluating or _due(run.log_every, progress.step, optim.steps):
+                journal.write_line(rate, figures)
 
-    def go(self) -> Outcome:
-        """Do the steps that are left, save and sum up."""
-        config, progress = self._config, self._trainer.progress
-        started = time.monotonic() - progress.seconds
-        with (
-            Interrupt() as interrupt,
-            RunLog(self._folder, progress.step, tensorboard=config.tensorboard) as run_log,
-            _bar(self._steps, progress.step) as bar,
-        ):
-            while progress.step < self._steps and not interrupt.number:
-                if exhausted(progress, config.patience):
-                    break
-                rate = self._step(bar)
-                progress.seconds = time.monotonic() - started
+            # Once in a while: save, so that a killed run loses little.
+            if run.save_every and progress.step % run.save_every == 0:
+                journal.save()
+        journal.save()
+    early = not interrupt.number and exhausted(progress, run.patience)
+    outcome = Outcome(progress.step, early, interrupt.number)
+    journal.sum_up(str(outcome))
+    return outcome
 
-                # Once in a while: how good is it? The best so far is kept beside the last.
-                figures: dict[str, float] = {}
-                if _due(config.evaluate_every, progress.step, self._steps):
-                    figures = self._evaluate()
-                    bar.write(f"step {progress.step}: {_listed(figures)}", file=sys.stderr)
-                if figures or _due(config.log_every, progress.step, self._steps):
-                    run_log.write(self._line(rate, figures))
 
-                # Once in a while: save, so that a killed run loses little.
-                if config.save_every and progress.step % config.save_every == 0:
-                    self._save()
-        if self._saved != progress.step:
-            self._save()
-        outcome = Outcome(progress.step, exhausted(progress, config.patience), interrupt.number)
-        write_summary(self._folder, self._trainer.snapshot().run, progress, str(outcome))
-        return outcome
+def _coming(trainer: Trainer, batches: HybridBatches) -> Generator[Batch]:
+    """Make the batches that are left ahead of their steps.
 
-    def _step(self, bar: "tqdm[NoReturn]") -> float:
-        """Do one step; returns its rate."""
-        progress = self._trainer.progress
-        began = time.monotonic()
-        rate = learning_rate(self._trainer.config.optim, progress.step)
-        self._trainer.step(self._batches.batch(progress.step), rate)
-        took = time.monotonic() - began
-        self._busy += took
-        speed = f"{self._texts / took:,.0f} texts/s"
-        bar.set_postfix_str(f"loss {progress.loss:.3f}, {speed}", refresh=False)
-        bar.update()
-        return rate
+    Negatives are mined with the weights of the step before the first that they are for, so no
+    batch is made ahead across such a step.
+    """
+    step, stop = trainer.progress.step, trainer.config.optim.steps
+    every = trainer.config.batches.mine_every or stop
+    while step < stop:
+        if batches.must_mine(step):
+            batches.mine(step, stop, encoder_rows(trainer.encoder))
+            _share_mined(batches, trainer.device)
+        until = min(stop, (step // every + 1) * every)
+        with Prefetcher(batches.batch, step, until) as ahead:
+            yield from ahead
+        step = until
 
-    def _evaluate(self) -> dict[str, float]:
-        """Measure, note the figures, and save the best checkpoint if it is this one."""
-        trainer, progress, metric = self._trainer, self._trainer.progress, self._config.metric
+
+def _evaluate(trainer: Trainer, journal: Journal, measured: list[str]) -> dict[str, float]:
+    """Measure, note the figures, and save the best checkpoint if it is this one.
+
+    The first process measures; the others learn only the figure that is judged by.
+    """
+    progress, metric = trainer.progress, trainer.config.run.metric
+    figures: dict[str, float] = {}
+    if metric == LOSS:
         figures = {LOSS: progress.loss}
-        if metric != LOSS:
-            encode = as_encode(trainer.averaged(), trainer.tokenizer, role="query")
-            figures = figures_of(encode, data_folder(), self._measured, metric)
-        progress.metrics |= {f"{name} at {progress.step}": figures[name] for name in figures}
-        if judge(progress, metric, figures[metric]):
-            save_checkpoint(self._folder / BEST, trainer.snapshot())
-        return figures
-
-    def _line(self, rate: float, figures: dict[str, float]) -> dict[str, object]:
-        """Make a line of the log, and start to count anew."""
-        progress = self._trainer.progress
-        speed = self._texts * (progress.step - self._logged) / self._busy
-        self._logged, self._busy = progress.step, 0.0
-        return {
-            "step": progress.step,
-            "loss": progress.loss,
-            "rate": rate,
-            "texts_per_s": round(speed, 1),
-            "seconds": round(progress.seconds, 3),
-            "metrics": figures,
-        }
-
-    def _save(self) -> None:
-        save_checkpoint(self._folder, self._trainer.snapshot())
-        self._saved = self._trainer.progress.step
+    elif distributed.is_main():
+        encode = as_encode(trainer.averaged(), trainer.tokenizer, role="query")
+        figures = figures_of(encode, data_folder(), measured, metric)
+    mine = figures.get(metric, 0.0) if distributed.is_main() else 0.0
+    figure = distributed.total(torch.tensor(mine, dtype=torch.float64, device=trainer.device))
+    progress.metrics |= {f"{name} at {progress.step}": value for name, value in figures.items()}
+    journal.say(figures)
+    if judge(progress, metric, float(figure)):
+        journal.save_best()
+    return figures
 
 
-def _bar(steps: int, done: int) -> "tqdm[NoReturn]":
-    """Make the progress bar; a file or pipe gets a line only now and then."""
-    pause = 1 if sys.stderr.isatty() else 30
-    return tqdm(total=steps, initial=done, unit="step", mininterval=pause, maxinterval=pause)
+def _find(config: TrainConfig, folder: Path, *, resume: bool) -> Snapshot | None:
+    """Find the checkpoint to go on from: first the process that may complete a save, then all."""
+    if not distributed.is_main():
+        distributed.barrier()
+    before = find_checkpoint(config, folder, resume=resume)
+    if distributed.is_main():
+        distributed.barrier()
+    return before
+
+
+def _share_mined(batches: HybridBatches, device: torch.device) -> None:
+    """Give all processes what the first one mined: rounding may make a difference elsewhere."""
+    if distributed.world() == 1:
+        return
+    mined = {name: torch.from_numpy(v).to(device) for name, v in batches.mined_state().items()}
+    for values in mined.values():
+        broadcast(values, 0)
+    batches.load_mined({name: values.cpu().numpy() for name, values in mined.items()})
+
+
+def _require_agreement(trainer: Trainer, material: Preparation) -> None:
+    """Give all processes the first one's weights, and check that they have its vocabulary.
+
+    Raises:
+        CheckpointError: If they have not.
+    """
+    if distributed.world() == 1:
+        return
+    for tensor in trainer.encoder.state_dict().values():
+        broadcast(tensor, 0)
+    digest = torch.tensor(zlib.crc32(material.tokenizer.to_str().encode()), device=trainer.device)
+    if int(distributed.total(digest)) != distributed.world() * int(digest):
+        raise CheckpointError(
+            "the processes learned different vocabularies: expected the same from the same "
+            "corpora; train one step with a single process, then continue with --resume"
+        )
 
 
 def _due(every: int, step: int, last: int) -> bool:
     return bool(every) and (step % every == 0 or step == last)
-
-
-def _listed(figures: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4f}" for name, value in figures.items())

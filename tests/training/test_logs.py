@@ -61,7 +61,7 @@ def test_run_log_resumed_drops_what_the_checkpoint_has_not_seen(tmp_path: Path) 
 def test_run_log_tensorboard_holds_the_numbers_and_the_restart(tmp_path: Path) -> None:
     write(tmp_path, 0, [10, 20], tensorboard=True)
     write(tmp_path, 10, [20], tensorboard=True)
-    first, second = sorted((tmp_path / EVENTS).iterdir(), key=lambda path: path.name[-1])
+    first, second = sorted((tmp_path / EVENTS).iterdir(), key=lambda path: int(path.suffix[1:]))
     numbers = [
         (event.step, value.tag, value.simple_value)
         for event in events_of(first)
@@ -77,7 +77,7 @@ def test_run_log_tensorboard_holds_the_numbers_and_the_restart(tmp_path: Path) -
 def test_run_log_tensorboard_not_installed_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "tensorboardX.event_file_writer", None)
+    monkeypatch.setitem(sys.modules, "tensorboardX.record_writer", None)
     with pytest.raises(ConfigError, match="install it"):
         RunLog(tmp_path, 0, tensorboard=True)
 
