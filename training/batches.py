@@ -106,6 +106,16 @@ class HybridBatches:
         known = self._mined is not None and self._mined.at(step) is not None
         return self._config.mine_every > 0 and not known
 
+    def ready_until(self, step: int, stop: int) -> int:
+        """Return up to which step batches can be made once that of ``step`` can.
+
+        Args:
+            step: For which nothing is left to be mined.
+            stop: Last step of the run, itself left out.
+        """
+        every = self._config.mine_every
+        return min(stop, (step // every + 1) * every) if every else stop
+
     def mine(self, step: int, stop: int, encode: EncodeSide) -> None:
         """Mine hard negatives for the steps up to the next multiple of ``mine_every``.
 
@@ -117,8 +127,7 @@ class HybridBatches:
         negatives = self._negatives
         if negatives is None or not self._config.mine_every:
             raise RuntimeError("got mine without batches.hard_negatives and batches.mine_every")
-        every = self._config.mine_every
-        window = range(step, min(stop, (step // every + 1) * every))
+        window = range(step, self.ready_until(step, stop))
         drawn = {at: pairing for at in window if (pairing := self._source.draw(at)).real}
         groups: dict[int, list[int]] = {}  # -1: cross-lingual; else the language of the batch
         for at, pairing in drawn.items():

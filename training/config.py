@@ -198,7 +198,7 @@ class TrainConfig(Section):
                 *self._run_rules(),
                 *self._encoder_rules(),
                 *self._loss_rules(),
-                *self._pending(),
+                *self._batch_rules(),
             )
             if wrong
         ]
@@ -271,11 +271,35 @@ class TrainConfig(Section):
             "encoder.start and tokenizer.source = 'start' need one another",
         )
 
-    def _pending(self) -> Iterator[tuple[bool, str]]:
-        for key in PENDING:
-            table, _, name = key.partition(".")
-            section = getattr(self, table)
-            yield _is_set(section, name), f"{key} is not supported yet"
+    def _batch_rules(self) -> Iterator[tuple[bool, str]]:
+        corpora, batches = self.corpora, self.batches
+        unweighted = sorted(set(corpora.files) - set(corpora.weights))
+        yield (
+            bool(unweighted),
+            f"corpora.files: {', '.join(unweighted)} would not be read: give each a weight in "
+            "corpora.weights",
+        )
+        yield (
+            any(weight <= 0 for weight in corpora.weights.values()),
+            "corpora.weights must be above 0: leave out a corpus that is not to be read",
+        )
+        yield (
+            bool(batches.mine_every) and not batches.hard_negatives,
+            "batches.mine_every needs batches.hard_negatives above 0",
+        )
+        yield (
+            not batches.mine_every and _is_set(batches, "mine_pool"),
+            "batches.mine_pool needs batches.mine_every above 0",
+        )
+        augmentation = self.augmentation
+        for key, needed in (
+            ("word_probability", "sentence_probability"),
+            ("typo_edits", "typo_probability"),
+        ):
+            yield (
+                _is_set(augmentation, key) and not getattr(augmentation, needed),
+                f"augmentation.{key} needs augmentation.{needed} above 0",
+            )
 
     def _loss_rules(self) -> Iterator[tuple[bool, str]]:
         encoder, distillation = self.encoder, self.distillation
@@ -347,16 +371,6 @@ class TrainConfig(Section):
                 f"adversarial.{key} is of pgd and freelb: leave it out for fgm, which takes one "
                 "step of the radius",
             )
-
-
-PENDING = (
-    "corpora.files",
-    "batches.hard_negatives",
-    "batches.mine_every",
-    "augmentation.dictionaries",
-    "augmentation.typo_probability",
-)
-"""Keys whose effect is not there yet: only their defaults are taken."""
 
 
 def _is_set(section: Section, key: str) -> bool:

@@ -19,6 +19,7 @@ from training.corpus import Bitext, data_folder, iterate_texts, load_bitext, sel
 from training.distillation import TeacherVectors
 from training.initialization import initial_table
 from training.model import Encoder
+from training.rewriting import make_rewriter
 from training.teacher import teach
 from training.tokens import TokenTable, tokenize_texts
 
@@ -59,9 +60,12 @@ def prepare(config: TrainConfig, before: Snapshot | None = None) -> Preparation:
         ConfigError: If a prompt does not go with the tokenizer.
         CorpusError: If corpora are missing or may not be used.
     """
-    corpora = select_corpora(list(config.corpora.weights), shippable=config.corpora.shippable)
+    section = config.corpora
+    corpora = select_corpora(
+        list(section.weights), shippable=section.shippable, files=section.files
+    )
     log.info("reading %d corpora", len(corpora))
-    bitext = load_bitext(data_folder(), corpora, config.corpora.languages)
+    bitext = load_bitext(data_folder(), corpora, section.languages)
     vocabulary = vocabulary_of(before) if before else first_vocabulary(config, bitext)
     log.info("tokenizing %d texts of %d pairs", len(bitext.texts), len(bitext))
     tokens = tokenize_texts(
@@ -74,6 +78,7 @@ def prepare(config: TrainConfig, before: Snapshot | None = None) -> Preparation:
         config.batches,
         max_tokens=config.encoder.max_tokens,
         seed=config.run.seed,
+        rewriter=make_rewriter(config.augmentation, bitext, vocabulary.tokenizer),
     )
     return Preparation(bitext, vocabulary, tokens, batches)
 

@@ -5,21 +5,19 @@ tokenized. Which texts, and how, depends on the generator alone. What it trades 
 text is tokenized anew in each step, in every process.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.random import Generator
 from tokenizers import Tokenizer
 
 from app.text.normalize import normalize
+from training.augmentation import Augment, CodeSwitch, Typos, load_lexicon
 from training.collation import Ints
 from training.config import AugmentationSection
-from training.corpus import Bitext
+from training.corpus import Bitext, CorpusError
 from training.spans import Rewritten, Spans
 from training.tokens import TokenTable
-
-Augment = Callable[[str, str, Generator], str]
-"""A text, its language and a generator -> the text augmented (see ``training.augmentation``)."""
 
 Texts = Mapping[int, str]
 """Row of a batch -> its text in place of the one drawn."""
@@ -119,3 +117,26 @@ class Rewriter:
             if offsets:
                 texts[place] = texts[place][offsets[0][0] : offsets[-1][1]].strip() or texts[place]
         return dict(zip(rows.tolist(), texts, strict=True))
+
+
+def make_rewriter(
+    section: AugmentationSection, bitext: Bitext, tokenizer: Tokenizer
+) -> Rewriter | None:
+    """Make the rewriter of a run, or None if it augments nothing.
+
+    Raises:
+        CorpusError: If a dictionary cannot be used, or none has a language of the corpora.
+    """
+    switch = None
+    if section.sentence_probability:
+        lexicon = load_lexicon(section.dictionaries)
+        if not set(lexicon.languages) & set(bitext.langs):
+            raise CorpusError(
+                f"got augmentation.dictionaries of {', '.join(lexicon.languages) or 'no language'}:"
+                f" expected a language of the corpora, which have {', '.join(bitext.langs)}"
+            )
+        switch = CodeSwitch(lexicon, section.word_probability)
+    typos = Typos(section.typo_edits) if section.typo_probability else None
+    if switch is None and typos is None:
+        return None
+    return Rewriter(bitext, tokenizer, section, switch=switch, typos=typos)

@@ -87,3 +87,102 @@ def test_load_config_keys_that_contradict_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         load_config(minimal, [override])
+
+
+TRANSFORMER = ("encoder.kind=transformer", "encoder.backbone=folder")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["tokenizer.source=backbone"], "tokenizer.source = 'backbone' needs encoder.backbone"),
+        (["encoder.start=folder"], "need one another"),
+        (["encoder.layers=4"], "encoder.layers is of a new transformer"),
+        ([*TRANSFORMER, "encoder.heads=4"], "encoder.heads is of a new transformer"),
+        (
+            [*TRANSFORMER, "tokenizer.source=backbone"],
+            "tokenizer.vocab_size is of a learned vocabulary",
+        ),
+        (["encoder.prompts.query=ask"], "encoder.prompts needs encoder.kind = 'transformer'"),
+        (["encoder.pooling=cls"], "needs encoder.kind = 'transformer'"),
+    ],
+)
+def test_load_config_key_without_effect_is_refused(
+    minimal: Path, overrides: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(minimal, overrides)
+
+
+def test_load_config_prompt_of_another_role_is_refused(minimal: Path) -> None:
+    with pytest.raises(ConfigError, match=r"encoder\.prompts\.passage"):
+        load_config(minimal, [*TRANSFORMER, "encoder.prompts.passage=text"])
+
+
+def test_load_config_backbone_with_a_learned_vocabulary_and_prompts_is_taken(minimal: Path) -> None:
+    overrides = [*TRANSFORMER, "encoder.pooling=last", 'encoder.prompts.query="ask: "']
+    assert load_config(minimal, overrides).encoder.prompts == {"query": "ask: "}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (['corpora.files.faq="faq.parquet"'], "faq would not be read: give each a weight"),
+        (["corpora.weights.nllb-seed=0"], "corpora.weights must be above 0"),
+        (["batches.mine_every=10"], "batches.mine_every needs batches.hard_negatives"),
+        (["batches.mine_pool=10"], "batches.mine_pool needs batches.mine_every"),
+        (["augmentation.word_probability=0.5"], "needs augmentation.sentence_probability"),
+        (["augmentation.typo_edits=2"], "needs augmentation.typo_probability"),
+    ],
+)
+def test_load_config_batch_key_without_effect_is_refused(
+    minimal: Path, overrides: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(minimal, overrides)
+
+
+def test_load_config_own_files_negatives_and_augmentation_are_taken(minimal: Path) -> None:
+    config = load_config(
+        minimal,
+        [
+            'corpora.files.faq="faq.parquet"',
+            "corpora.weights.faq=2.0",
+            "batches.hard_negatives=3",
+            "batches.mine_every=10",
+            "batches.mine_pool=100",
+            'augmentation.dictionaries=["words.tsv"]',
+            "augmentation.sentence_probability=0.5",
+            "augmentation.typo_probability=0.2",
+            "augmentation.self_teaching=1.0",
+        ],
+    )
+    assert config.corpora.files == {"faq": "faq.parquet"}
+    assert config.batches.hard_negatives == 3
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["adversarial.method=fgm", "adversarial.steps=3"], "adversarial.steps is of pgd"),
+        (["adversarial.method=fgm", "adversarial.start=0.1"], "adversarial.start is of pgd"),
+        (["run.precision=bf16"], "run.precision needs encoder.kind"),
+        (["loss.learn_temperature=true", "loss.temperature=0.005"], "within 0.01 to 1"),
+        (["loss.matryoshka=[16]"], "loss.matryoshka must be"),
+        (
+            ["adversarial.method=pgd", "adversarial.weight=0.7", "smoothing.noise=uniform"],
+            "add up to more than 1",
+        ),
+    ],
+)
+def test_load_config_keys_of_noise_and_loss_that_contradict_are_refused(
+    minimal: Path, overrides: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(minimal, overrides)
+
+
+@pytest.mark.parametrize("method", ["pgd", "freelb"])
+def test_load_config_steps_of_an_attack_are_taken(minimal: Path, method: str) -> None:
+    config = load_config(minimal, [f"adversarial.method={method}", "adversarial.steps=3"])
+    assert config.adversarial.steps == 3
