@@ -73,6 +73,7 @@ class Trainer:
         self.parts: dict[str, float] = {}
         self._corpora = bitext.corpora
         self._languages = bitext.langs
+        self._skipped = bitext.skipped
         special_ids = [
             token_id
             for token_id, token in tokenizer.get_added_tokens_decoder().items()
@@ -222,6 +223,8 @@ class Trainer:
             self._restore_optimizer(sections.get("optimizer", {}))
             if self._average:
                 # The checkpoint's weights are the averages; the live ones are in the state.
+                for name, tensor in self._average.items():
+                    tensor.copy_(snapshot.weights[name])
                 self.encoder.load_state_dict(sections.get("live", {}), strict=False)
             self._restore_own(sections.get("own", {}))
             if self._scaler.is_enabled() and "scaler" in sections:
@@ -259,6 +262,7 @@ class Trainer:
                 {"name": c.name, "licence": c.licence, "shippable": c.shippable}
                 for c in self._corpora
             ],
+            "skipped": {name: dict(reasons) for name, reasons in self._skipped.items()},
             "languages": sorted(self._languages),
             "parameters": sum(p.numel() for p in self.encoder.parameters()),
             "machine": {

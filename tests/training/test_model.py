@@ -134,3 +134,25 @@ def test_as_encode_encoder_under_training_is_measured_without_dropout() -> None:
     first, second = encode(["a b c"]), encode(["a b c"])
     assert np.array_equal(first, second)
     assert encoder.training
+
+
+@pytest.mark.parametrize(("pooling", "place"), [("cls", 0), ("last", -1)])
+def test_transformer_pools_the_texts_own_first_and_last_token(pooling: str, place: int) -> None:
+    encoder = make("transformer")
+    encoder.config = encoder.config.model_copy(update={"pooling": pooling})
+    states = torch.randn(3, 4, 16)
+    mask = torch.tensor([[1, 1, 1, 0], [0, 0, 1, 1], [1, 1, 1, 1]])
+    for row, vector in enumerate(encoder.pool(states, mask)):
+        own = states[row][mask[row].bool()]
+        assert torch.allclose(vector, F.normalize(own[place], dim=0), atol=1e-6)
+
+
+def test_noise_counts_are_of_a_point() -> None:
+    movable = torch.tensor([[0, 1, 1, 1], [0, 1, 1, 0]])
+    mask = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]])
+    moving, total = make("static").noise_counts(movable, mask)
+    assert moving.tolist() == [[2.0], [2.0]]
+    assert total.tolist() == [[3.0], [4.0]]
+    moving, total = make("transformer").noise_counts(movable, mask)
+    assert moving.tolist() == [[0, 1, 1, 0], [0, 1, 1, 0]]
+    assert total.tolist() == [[1] * 4] * 2

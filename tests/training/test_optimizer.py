@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.optimizer import RowAdam
+from training.assembly import new_encoder
+from training.config import EncoderSection, OptimSection
+from training.optimizer import RowAdam, make_optimizer
 
 BETAS = (0.9, 0.99)
 
@@ -66,3 +68,25 @@ def test_row_adam_state_restored_continues_alike() -> None:
     advance(copy, restored, -3.0)
     assert torch.equal(table, copy)
     assert copy.detach()[1, 0].item() != pytest.approx(-0.1)
+
+
+def test_make_optimizer_decays_matrices_alone() -> None:
+    section = EncoderSection(kind="transformer", dim=8, max_tokens=8, layers=1, heads=2)
+    encoder = new_encoder(section, vocab_size=10, pad_id=0)
+    before = {name: value.detach().clone() for name, value in encoder.named_parameters()}
+    optimizer = make_optimizer(encoder, OptimSection(steps=1, lr=0.1, weight_decay=0.5))
+    for parameter in encoder.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    for name, value in encoder.named_parameters():
+        kept = 1 - 0.1 * 0.5 if value.ndim == 2 else 1.0
+        assert torch.allclose(value, kept * before[name]), name
+    norms = [name for name, value in before.items() if "LayerNorm" in name or "bias" in name]
+    assert norms
+    assert all(before[name].ndim == 1 for name in norms)
+
+
+def test_make_optimizer_static_table_moves_by_row() -> None:
+    section = EncoderSection(kind="static", dim=8, max_tokens=8)
+    encoder = new_encoder(section, vocab_size=10, pad_id=0)
+    assert isinstance(make_optimizer(encoder, OptimSection(steps=1, lr=0.1)), RowAdam)
