@@ -14,12 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from app.encoder.session import INPUTS, OUTPUT
+from app.errors import ArtifactError
 from export.graph import EPSILON, OPSET, finish
 from training.model import Encoder
 
 # A batch of two with padding, so that the trace holds no shortcut for the unpadded case.
 _IDS = ((1, 2, 3, 1, 2), (2, 3, 1, 0, 0))
 _MASK = ((1, 1, 1, 1, 1), (1, 1, 1, 0, 0))
+
+
+MOST_BYTES = 2**31 - 2**24
+"""Of weights in float32: a protobuf ends at 2 GiB, and the graph itself needs some of it."""
 
 
 class _Finished(nn.Module):
@@ -45,7 +50,17 @@ def transformer_graph(encoder: Encoder) -> onnx.ModelProto:
 
     Returns:
         A float32 graph with its weights inside.
+
+    Raises:
+        ArtifactError: If the weights are more than one ONNX file can hold.
     """
+    size = sum(weight.numel() * weight.element_size() for weight in encoder.state_dict().values())
+    if size > MOST_BYTES:
+        raise ArtifactError(
+            f"got {size} bytes of weights; expected at most {MOST_BYTES}, what one ONNX file can "
+            "hold. Train it with a smaller vocabulary (tokenizer.source = 'learn') or a smaller "
+            "backbone."
+        )
     backbone = getattr(encoder, "backbone", None)
     if backbone is not None and hasattr(backbone, "set_attn_implementation"):
         # The one implementation whose trace is plain matrix products and a softmax.

@@ -7,6 +7,8 @@ import torch
 
 from app.artifact import Manifest, load_manifest
 from app.encoder.session import Session
+from app.errors import ArtifactError
+from export import tracing
 from export.precision import quantize_transformer
 from export.tracing import transformer_graph
 from training.model import Encoder
@@ -98,3 +100,12 @@ def test_transformer_graph_traced_twice_is_the_same_file(
     encoder: Encoder, graph: onnx.ModelProto
 ) -> None:
     assert transformer_graph(encoder).SerializeToString() == graph.SerializeToString()
+
+
+def test_transformer_graph_of_weights_beyond_a_file_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    encoder = make_encoder("bert", VOCAB)
+    monkeypatch.setattr(tracing, "MOST_BYTES", 4 * VOCAB * DIM)
+    with pytest.raises(ArtifactError, match="bytes of weights.*smaller vocabulary"):
+        transformer_graph(encoder)
