@@ -19,7 +19,7 @@ from app.text.perturbations.edits import Edit, apply_edits
 from app.text.perturbations.passage import clusters_of
 from app.text.perturbations.registry import FAMILIES, perturb
 from app.text.switching import Switches, keeps_clusters, word_spans, write_switch
-from training.corpus import CorpusError
+from training.registry import CorpusError
 
 Augment = Callable[[str, str, Generator], str]
 """A text, its language and a generator -> the text augmented; never empty if the text is not."""
@@ -97,14 +97,15 @@ class CodeSwitch:
                 edits.append(edit)
         return apply_edits(text, edits)
 
-    def _choose(self, neighbors: Sequence[tuple[str, str]], rng: Generator) -> str:
+    def _choose(self, neighbors: Sequence[int], rng: Generator) -> str:
         """Draw a word; empty for the word that stands there."""
         if self.draw == "language":
-            langs = sorted({lang for _, lang in neighbors})
+            language = self.lexicon.language
+            langs = sorted(set(map(language, neighbors)))
             chosen = langs[rng.integers(len(langs))]
-            neighbors = [neighbor for neighbor in neighbors if neighbor[1] == chosen]
-        number = int(rng.integers(len(neighbors) + (self.draw == "itself")))
-        return neighbors[number][0] if number < len(neighbors) else ""
+            neighbors = [number for number in neighbors if language(number) == chosen]
+        index = int(rng.integers(len(neighbors) + (self.draw == "itself")))
+        return self.lexicon.word(neighbors[index])[0] if index < len(neighbors) else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,35 +109,45 @@ class Lexicon:
             Words with their languages, in order of their files and as the files write them; empty
             if the word is unknown.
         """
-        start = self._find(word, lang)
-        if start is None:
-            return ()
-        found = dict.fromkeys(self._around(start))
-        if through:
-            bridges = [number for number in found if self._language(number) == through]
-            for bridge in bridges:
-                found |= dict.fromkeys(self._around(bridge))
-            found.pop(start, None)
-        return tuple((self._word(number), self._language(number)) for number in found)
+        number = self.find(word, lang)
+        found = [] if number is None else self.neighbors(number, through=through)
+        return tuple(map(self.word, found))
 
-    def _find(self, word: str, lang: str) -> int | None:
+    def find(self, word: str, lang: str) -> int | None:
+        """Return the number of a word, None if it is unknown; see `lookup`."""
         key = fold(word)
         if lang not in self.sizes or not key:
             return None
         bucket = zlib.crc32(_bytes(key)) & (len(self._buckets) - 2)
         for number in range(self._buckets.item(bucket), self._buckets.item(bucket + 1)):
-            if self._language(number) == lang and fold(self._word(number)) == key:
+            written, language = self.word(number)
+            if language == lang and fold(written) == key:
                 return number
         return None
 
-    def _around(self, number: int) -> list[int]:
-        return self._neighbors[self._firsts.item(number) : self._firsts.item(number + 1)].tolist()
+    def neighbors(self, number: int, *, through: str = "") -> list[int]:
+        """Return the numbers of what can stand for a word; see `lookup`."""
+        found = self._around(number)
+        if not through:
+            return found
+        bridges = [bridge for bridge in found if self.language(bridge) == through]
+        joined = dict.fromkeys(found)
+        for bridge in bridges:
+            joined |= dict.fromkeys(self._around(bridge))
+        joined.pop(number, None)
+        return list(joined)
 
-    def _language(self, number: int) -> str:
+    def language(self, number: int) -> str:
+        """Return the language of a word."""
         return self.languages[self._lang.item(number)]
 
-    def _word(self, number: int) -> str:
-        return self._text[self._ends.item(number) : self._ends.item(number + 1)].decode()
+    def word(self, number: int) -> tuple[str, str]:
+        """Return a word as its file writes it, and its language."""
+        written = self._text[self._ends.item(number) : self._ends.item(number + 1)]
+        return written.decode(), self.language(number)
+
+    def _around(self, number: int) -> list[int]:
+        return self._neighbors[self._firsts.item(number) : self._firsts.item(number + 1)].tolist()
 
 
 def _bytes(text: str) -> bytes:

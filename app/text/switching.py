@@ -50,12 +50,12 @@ class Occurrence:
     Attributes:
         start: Offset of its first code point.
         end: Offset after its last one.
-        neighbors: What can stand for it: words with their languages.
+        neighbors: Numbers of what can stand for it in the lexicon; never empty.
     """
 
     start: int
     end: int
-    neighbors: tuple[tuple[str, str], ...]
+    neighbors: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +72,15 @@ class Switches:
     languages: Collection[str] | None = None
     through: str = ""
 
-    def neighbors(self, word: str, lang: str) -> tuple[tuple[str, str], ...]:
-        """Find what can stand for a word, in the languages wanted."""
-        found = self.lexicon.lookup(word, lang, through=self.through)
+    def neighbors(self, word: str, lang: str) -> tuple[int, ...]:
+        """Return the numbers of what can stand for a word, in the languages wanted."""
+        number = self.lexicon.find(word, lang)
+        if number is None:
+            return ()
+        found = self.lexicon.neighbors(number, through=self.through)
         if self.languages is None:
-            return found
-        return tuple(neighbor for neighbor in found if neighbor[1] in self.languages)
+            return tuple(found)
+        return tuple(n for n in found if self.lexicon.language(n) in self.languages)
 
     def occurrences(self, text: str, lang: str) -> list[Occurrence]:
         """Find the known words of a text; they do not overlap, and no grapheme cluster is cut."""

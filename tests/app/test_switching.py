@@ -8,7 +8,7 @@ from app.text.dictionaries import Entry
 from app.text.lexicon import Lexicon
 from app.text.perturbations.edits import apply_edits
 from app.text.perturbations.passage import clusters_of
-from app.text.switching import Switches, write_switch
+from app.text.switching import Occurrence, Switches, write_switch
 
 ENTRIES = (
     Entry("eng_Latn", "railway station", "deu_Latn", "Bahnhof"),
@@ -46,10 +46,14 @@ def known(switches: Switches, text: str, lang: str) -> list[str]:
     return [text[found.start : found.end] for found in switches.occurrences(text, lang)]
 
 
+def first_word(switches: Switches, found: Occurrence) -> str:
+    return switches.lexicon.word(found.neighbors[0])[0]
+
+
 def rewritten(switches: Switches, text: str, lang: str) -> str:
     """The text with the first neighbor of each known word."""
     edits = [
-        write_switch(text, found, found.neighbors[0][0])
+        write_switch(text, found, first_word(switches, found))
         for found in switches.occurrences(text, lang)
     ]
     return apply_edits(text, [edit for edit in edits if edit])
@@ -98,13 +102,14 @@ def test_occurrences_in_other_scripts(
 def test_occurrences_have_neighbors_of_the_wanted_languages_alone() -> None:
     switches = Switches(Lexicon.of(ENTRIES), languages=("swh_Latn",))
     (found,) = switches.occurrences("railway station", "eng_Latn")
-    assert (found.start, found.neighbors) == (8, (("kituo", "swh_Latn"),))
+    words = [switches.lexicon.word(number) for number in found.neighbors]
+    assert (found.start, words) == (8, [("kituo", "swh_Latn")])
 
 
 def test_occurrences_through_a_language_reach_beyond_it() -> None:
     switches = Switches(Lexicon.of(ENTRIES), languages=("tur_Latn",), through="eng_Latn")
     (found,) = switches.occurrences("पानी", "hin_Deva")
-    assert found.neighbors == (("su", "tur_Latn"),)
+    assert [switches.lexicon.word(number) for number in found.neighbors] == [("su", "tur_Latn")]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +146,7 @@ def test_switches_cut_and_join_no_grapheme_cluster(text: str) -> None:
     done = 0
     edits = []
     for found in switches.occurrences(text, "eng_Latn"):
-        edit = write_switch(text, found, found.neighbors[0][0])
+        edit = write_switch(text, found, first_word(switches, found))
         if edit is None:
             continue
         edits.append(edit)

@@ -22,8 +22,8 @@ from app.errors import InvalidInputError
 from app.text.dictionaries import Entry, fold
 from app.text.normalize import normalize
 from app.text.script import COMMON, INHERITED, parse_lang, script_of_character
-from training.corpus import Corpus, CorpusError
 from training.data.staging import staged
+from training.registry import Corpus, CorpusError
 
 MOST_WORDS = 3
 MOST_POINTS = 40

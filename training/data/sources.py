@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from training.corpus import CorpusError
+from training.registry import CorpusError
 
 _NTREX = "https://raw.githubusercontent.com/MicrosoftTranslator/NTREX/468c6b69c7f6a75d31d4743d9daba2af566cc18d/NTREX-128"
 _LAREQA = "https://raw.githubusercontent.com/google-research-datasets/lareqa/5405d2a77e83d5ccb47623a3f9e5604c3f103193"
