@@ -36,7 +36,7 @@ class ClassifierConfig(EncoderConfig):
 class PairClassifier(Encoder):
     """A transformers backbone with a classification head on its first token."""
 
-    config: ClassifierConfig
+    config: ClassifierConfig  # pyright: ignore[reportIncompatibleVariableOverride] - never set
 
     def __init__(self, config: ClassifierConfig, backbone: Any) -> None:
         super().__init__()

@@ -27,14 +27,14 @@ def write_rows(path: Path, rows: Sequence[Sequence[str]]) -> None:
     path.write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def made_up(code: str, count: int, seed: int, marks: int = 1) -> list[tuple[str, str, int]]:
+def made_up(code: str, count: int, seed: int, mark: int = 0) -> list[tuple[str, str, int]]:
     """Pairs whose label one word of the second sentence tells; the same rows in each language."""
     rng = np.random.default_rng(seed)
     filler = FILLER[code].split()
     rows = []
     for _ in range(count):
         drawn = rng.integers(0, 12, 8)
-        label, place, mark = rng.integers(0, 2), rng.integers(0, 4), rng.integers(0, marks)
+        label, place = rng.integers(0, 2), rng.integers(0, 4)
         first = [filler[index] for index in drawn[:4]]
         second = [filler[index] for index in drawn[4:]]
         second.insert(place, MARKS[code][label][mark])
@@ -42,10 +42,8 @@ def made_up(code: str, count: int, seed: int, marks: int = 1) -> list[tuple[str,
     return rows
 
 
-@pytest.fixture(scope="session")
-def pawsx(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """PAWS-X in English and German: 256 pairs to train on, 48 each to choose and to test by."""
-    folder = tmp_path_factory.mktemp("x-final")
+def write_pawsx(folder: Path, dev_mark: int = 0) -> Path:
+    """Write 256 English pairs to train on, 48 in English and German to choose and to test by."""
     header = ("id", "sentence1", "sentence2", "label")
 
     def write(path: str, rows: list[tuple[str, str, int]]) -> None:
@@ -54,9 +52,21 @@ def pawsx(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     write("en/train.tsv", made_up("en", 256, seed=1))
     for code in ("en", "de"):
-        write(f"{code}/dev_2k.tsv", made_up(code, 48, seed=2))
+        write(f"{code}/dev_2k.tsv", made_up(code, 48, 2, dev_mark if code == "en" else 0))
         write(f"{code}/test_2k.tsv", made_up(code, 48, seed=3))
     return folder
+
+
+@pytest.fixture(scope="session")
+def pawsx(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The made-up PAWS-X."""
+    return write_pawsx(tmp_path_factory.mktemp("x-final"))
+
+
+@pytest.fixture
+def other_words(tmp_path: Path) -> Path:
+    """The same, but that its English development set tells the classes by other words."""
+    return write_pawsx(tmp_path / "x-final", dev_mark=1)
 
 
 @pytest.fixture
