@@ -188,7 +188,7 @@ class TransportDistillation:
             & ~torch.isin(block, self._special_ids)
             for side, block in zip(sides, ids, strict=True)
         ]
-        static = isinstance(self._encoder, StaticEncoder)
+        encoder = self._encoder
         return TransportLoss(
             states=states.to(device),
             mask=mask.to(device),
@@ -197,7 +197,7 @@ class TransportDistillation:
             real=[block.to(device) for block in real],
             factor=self._section.transport / len(taught),
             plan_of=self._plan_of,
-            table=self._encoder.embeddings.weight if static else None,
+            table=encoder.embeddings.weight if isinstance(encoder, StaticEncoder) else None,
         )
 
     def _ask(self, texts: NDArray[np.int64]) -> tuple[Tensor, Tensor]:

@@ -33,7 +33,13 @@ from training.memory import keep_freed_memory
 from training.mining import encoder_rows
 from training.model import as_encode
 from training.prefetch import Prefetcher
-from training.preparation import Preparation, ask_teacher, first_encoder, prepare
+from training.preparation import (
+    Preparation,
+    ask_teacher,
+    ask_teacher_states,
+    first_encoder,
+    prepare,
+)
 from training.resumption import find_checkpoint
 from training.schedule import learning_rate
 from training.selection import LOSS, exhausted, judge, metric_language
@@ -101,7 +107,8 @@ def train(config: TrainConfig, folder: Path, *, resume: bool) -> Outcome:
         encoder = encoder_of(before) if before else first_encoder(config, material)
 
         keep_freed_memory()
-        trainer = Trainer(config, encoder, material.tokenizer, material.bitext, teacher)
+        states = ask_teacher_states(config, material, encoder)
+        trainer = Trainer(config, encoder, material.tokenizer, material.bitext, teacher, states)
         if before:
             trainer.restore(before)
             restore_mined(material.batches, before)

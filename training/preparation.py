@@ -10,17 +10,17 @@ from dataclasses import dataclass
 import torch
 from tokenizers import Tokenizer
 
-from training import assembly
+from training import assembly, distributed
 from training.assembly import Vocabulary, first_vocabulary, vocabulary_of
 from training.batches import HybridBatches
 from training.checkpoint import Snapshot
 from training.config import TrainConfig
 from training.corpus import Bitext, data_folder, iterate_texts, load_bitext, select_corpora
-from training.distillation import TeacherVectors
+from training.distillation import TeacherVectors, TransportDistillation
 from training.initialization import initial_table
 from training.model import Encoder
 from training.rewriting import make_rewriter
-from training.teacher import teach
+from training.teacher import teach, teacher_of
 from training.tokens import TokenTable, tokenize_texts
 
 log = logging.getLogger(__name__)
@@ -87,8 +87,32 @@ def ask_teacher(config: TrainConfig, material: Preparation) -> TeacherVectors | 
     """Encode what the teacher is asked about, or nothing if there is no distillation."""
     if not config.distillation.pooled:
         return None
-    log.info("encoding up to %d texts with the teacher", config.distillation.teacher_texts)
-    return teach(material.bitext, material.batches, config.distillation.teacher_texts)
+    count = config.distillation.teacher_texts
+    log.info("encoding up to %d texts with the teacher", count)
+    device = str(distributed.choose_device(config.run.device))
+    return teach(material.bitext, material.batches, count, teacher_of(config, device))
+
+
+def ask_teacher_states(
+    config: TrainConfig, material: Preparation, encoder: Encoder
+) -> TransportDistillation | None:
+    """Open the teacher that is asked for token states at each step, or none.
+
+    Raises:
+        CheckpointError: If the teacher cannot be read.
+        ConfigError: If its dimensions are not the student's.
+        CorpusError: If the corpora hold no English.
+    """
+    if not config.distillation.transport:
+        return None
+    decoder = material.tokenizer.get_added_tokens_decoder()
+    return TransportDistillation(
+        teacher_of(config, str(distributed.choose_device(config.run.device))).states,
+        material.bitext,
+        config.distillation,
+        encoder,
+        [token_id for token_id, token in decoder.items() if token.special],
+    )
 
 
 def first_encoder(config: TrainConfig, material: Preparation) -> Encoder:

@@ -23,7 +23,7 @@ from training.backbones import most_tokens, read_backbone
 from training.batches import HybridBatches
 from training.checkpoint import CheckpointError
 from training.config import ConfigError, TrainConfig
-from training.corpus import Bitext
+from training.corpus import Bitext, CorpusError
 from training.distillation import ENGLISH, TeacherVectors
 from training.folders import open_folder, read_tokenizer, special_ids
 
@@ -188,6 +188,9 @@ def teach(
 
     Returns:
         The teacher's vectors, with the row of each text.
+
+    Raises:
+        CorpusError: If no pivot that can be drawn is English.
     """
     chances = batches.pivot_chances()  # (texts,)
     english = np.zeros(len(bitext.texts), bool)
@@ -196,6 +199,11 @@ def teach(
     chances = np.where(english, chances, 0.0)
     chosen = np.argsort(-chances, kind="stable")[:count]
     chosen = np.sort(chosen[chances[chosen] > 0])
+    if not len(chosen):
+        raise CorpusError(
+            "distillation.pooled: no pair that can be drawn has a pivot in eng_Latn, the teacher's "
+            "language; expected some, or set it to 0"
+        )
     row_of = np.full(len(bitext.texts), -1, np.int64)
     row_of[chosen] = np.arange(len(chosen))
     texts = bitext.texts.take(chosen).to_pylist()

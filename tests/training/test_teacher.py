@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from training import teacher
 from training.batches import HybridBatches
 from training.checkpoint import CheckpointError
 from training.config import BatchesSection, ConfigError, CorporaSection, TrainConfig
-from training.corpus import load_bitext, select_corpora
+from training.corpus import CorpusError, load_bitext, select_corpora
 from training.teacher import encode_teacher, open_teacher, teach, teacher_of
 from training.tokens import TokenTable
 
@@ -77,6 +78,9 @@ def test_teach_encodes_the_english_pivots_drawn_most(
     assert of_app < set(encoded.tolist())  # 30 texts, of the corpus with nine times the weight
     assert set(encoded.tolist()) <= set(bitext.text_a.tolist())
     assert torch.equal(found.vectors, torch.ones(40, 384))
+    foreign = replace(bitext, langs=tuple(lang.replace("eng", "deu") for lang in bitext.langs))
+    with pytest.raises(CorpusError, match="no pair that can be drawn has a pivot in eng_Latn"):
+        teach(foreign, batches, 40)
 
 
 def test_teacher_states_pool_to_its_vectors_with_special_tokens_apart() -> None:
