@@ -107,5 +107,5 @@ def test_transformer_graph_of_weights_beyond_a_file_is_refused(
 ) -> None:
     encoder = make_encoder("bert", VOCAB)
     monkeypatch.setattr(tracing, "MOST_BYTES", 4 * VOCAB * DIM)
-    with pytest.raises(ArtifactError, match="bytes of weights.*smaller vocabulary"):
+    with pytest.raises(ArtifactError, match=r"bytes of weights.*smaller vocabulary"):
         transformer_graph(encoder)
