@@ -1,13 +1,17 @@
 """The loop with a data folder of its own; interrupts are real signals to a real process."""
 
 import json
+import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from training.checkpoint import BEST, CheckpointError, load_checkpoint
@@ -254,3 +258,48 @@ def test_main_full_disk_keeps_the_checkpoint(
     assert "intact: make room, then continue with --resume" in last
     assert weights(folder) == before
     assert not (folder / ".checkpoint-writing").exists()
+
+
+def test_main_killed_between_minings_goes_on_with_what_was_mined(
+    launcher: Any, data: Path, tmp_path: Path, toml: str
+) -> None:
+    """Negatives mined at step 10 are used up to step 20; the save at 12 must hold them."""
+    mining = ["--set", "batches.hard_negatives=2", "--set", "batches.mine_every=10"]
+    mining += ["--set", "batches.cross_probability=1", "--set", "run.evaluate_every=0"]
+    broken, whole = tmp_path / "broken", tmp_path / "whole"
+    assert launcher.start(toml, "--out", str(whole), *mining, data=data).wait() == 0
+    arguments = (toml, "--out", str(broken), *mining, "--resume")
+    for _ in range(2):
+        started = launcher.start(*arguments, "--set", "run.log_every=1", data=data)
+        wait_for_a_line(broken)
+        assert started.kill(signal.SIGTERM) == 143
+    assert launcher.start(*arguments, data=data).wait() == 0
+    assert weights(broken) == weights(whole)
+
+
+@pytest.mark.slow
+def test_main_two_processes_end_with_the_weights_of_one(
+    launcher: Any, data: Path, tmp_path: Path, toml: str
+) -> None:
+    settings = [*SHAPES["transformer"], "--set", "run.patience=3", "--set", "batches.chunk=5"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert launcher.start(toml, "--out", str(one), *settings, data=data).wait() == 0
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    torchrun += ["--nproc-per-node", "2", "-m", "training", toml, "--out", str(two), *settings]
+    done = subprocess.run(
+        torchrun,
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "TYNTEGRA_DATA": str(data), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"checkpoint: {two}\n"
+    for name in ("", BEST):
+        ours, theirs = (load_file(folder / name / "model.safetensors") for folder in (one, two))
+        assert ours.keys() == theirs.keys()
+        for key, tensor in ours.items():
+            torch.testing.assert_close(theirs[key], tensor, atol=1e-4, rtol=1e-3)
+    assert [line[0] for line in history(two)] == [line[0] for line in history(one)]
+    assert {path.name for path in two.iterdir()} == {path.name for path in one.iterdir()}
