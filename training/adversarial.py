@@ -156,17 +156,14 @@ class Adversary:
         token_norm = mean_token_norm(passes.encoder, blocks)
         radius = section.epsilon * (token_norm if section.relative else torch.ones_like(token_norm))
         balls = self.balls(passes.encoder, blocks, radius)
-        dim = passes.encoder.token_embeddings(blocks[0].input_ids[:1, :1]).shape[-1]
-        noise = [ball.sample(section.start, dim, generator) for ball in balls]
-
         attack = _Attack(section, passes, blocks, loss_of, balls)
         if section.method == "freelb":
-            loss = attack.learn_on_the_way(noise)
+            loss = attack.learn_on_the_way(attack.start(generator))
             return AdversarialResult(loss, radius, radius / token_norm)
         if section.method == "fgm":
             noise = [ball.ascent(g) for ball, g in zip(balls, clean_gradients, strict=True)]
         else:
-            noise = attack.climb(noise, clean_gradients)
+            noise = attack.climb(attack.start(generator), clean_gradients)
         found = passes.backward(blocks, loss_of, weight=section.weight, noise=Noise(noise))
         return AdversarialResult(found.loss, radius, radius / token_norm)
 
@@ -190,6 +187,12 @@ class _Attack:
     blocks: Sequence[Block]
     loss_of: LossOf
     balls: Sequence[Ball]
+
+    def start(self, generator: torch.Generator) -> list[Tensor]:
+        """Draw the first noise."""
+        one = self.passes.encoder.token_embeddings(self.blocks[0].input_ids[:1, :1])
+        dim = one.shape[-1]
+        return [ball.sample(self.section.start, dim, generator) for ball in self.balls]
 
     def climb(self, noise: Sequence[Tensor], first: Sequence[Tensor]) -> list[Tensor]:
         """Take the steps of PGD; ``first``: gradients at the first noise, if they are known."""

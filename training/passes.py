@@ -150,6 +150,11 @@ class _Chunk:
     rows: Tensor
     width: int
     seed: int
+    whole: bool = False
+
+    def of(self, values: Tensor) -> Tensor:
+        """Cut (texts of the block, seq, ...) to the chunk; the whole block is not copied."""
+        return values if self.whole else values[self.rows, : self.width]
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,11 +188,10 @@ class _Pass:
             self.setup.encoder,
             self.setup.precision,
         )
-        ids = block.input_ids[chunk.rows, : chunk.width]
-        mask = block.attention_mask[chunk.rows, : chunk.width]
+        ids, mask = chunk.of(block.input_ids), chunk.of(block.attention_mask)
         noise, at = None, self.noise.at if self.noise else ""
         if self.noise is not None:
-            noise = self.noise.values[chunk.block][chunk.rows, : chunk.width]
+            noise = chunk.of(self.noise.values[chunk.block])
         torch.manual_seed(chunk.seed)
         added = None
         # Entered anew each time: autocast keeps casts of weights, those made without graph too.
@@ -251,7 +255,7 @@ def _chunks(blocks: Sequence[Block], size: int, seed: int) -> Iterator[_Chunk]:
         texts, seq = block.input_ids.shape
         device = block.input_ids.device
         if not size:
-            yield _Chunk(index, torch.arange(texts, device=device), seq, seed + index)
+            yield _Chunk(index, torch.arange(texts, device=device), seq, seed + index, whole=True)
             continue
         places = torch.arange(1, seq + 1, device=device)
         widths = (block.attention_mask * places).amax(dim=1).clamp(min=1)  # (texts,)
