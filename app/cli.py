@@ -1,10 +1,11 @@
-"""The command ``tyntegra``: serve, and ask a service that runs.
+"""The command ``tyntegra``: serve, ask a service that runs, and get data ready for training.
 
 Answers go to standard output as JSON, messages to standard error. Exit status: 0 done, 1 refused
-or failed, 2 wrong usage or a service that cannot start.
+or failed, 2 wrong usage, a service that cannot start, or data that cannot be used.
 """
 
 import argparse
+import importlib
 import json
 import os
 import signal
@@ -97,6 +98,20 @@ def _info(options: argparse.Namespace) -> int:
     return _ask(options, "GET", "/info")
 
 
+def _data(options: argparse.Namespace) -> int:
+    # By name, for the service neither imports training nor needs what training needs.
+    try:
+        data = importlib.import_module("training.data.__main__")
+    except ModuleNotFoundError as error:
+        print(
+            f"tyntegra: `tyntegra data` needs what training needs, and {error.name} is missing: "
+            "install the project with its extra, as in pip install '.[train]'",
+            file=sys.stderr,
+        )
+        return UNUSABLE
+    return data.main(options.arguments)
+
+
 def _texts(options: argparse.Namespace) -> list[str]:
     return options.text or [line for line in map(str.strip, sys.stdin) if line]
 
@@ -137,6 +152,13 @@ def _parser() -> argparse.ArgumentParser:
     probe.add_argument("--seed", type=int, default=0, help="of what is drawn (0)")
 
     _asking(commands, "info", _info, "say what the service runs", texts=False)
+
+    # With a prefix that no argument has, all of them, --help too, go on to the data's own parser.
+    data = commands.add_parser(
+        "data", help="list, fetch and convert training data", add_help=False, prefix_chars="\0"
+    )
+    data.set_defaults(run=_data)
+    data.add_argument("arguments", nargs="*")
     return parser
 
 

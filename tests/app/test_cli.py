@@ -96,10 +96,34 @@ def test_cli_help_says_each_command_and_variable(capsys: pytest.CaptureFixture[s
         main(["--help"])
     helped = capsys.readouterr().out
     assert end.value.code == 0
-    assert all(name in helped for name in ("serve", "embed", "search", "probe", "info"))
+    assert all(name in helped for name in ("serve", "embed", "search", "probe", "info", "data"))
     with pytest.raises(SystemExit):
         main(["serve", "--help"])
     assert "TYNTEGRA_ARTIFACT" in capsys.readouterr().out
+
+
+def test_cli_data_passes_all_arguments_on(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["data", "convert", "--help"])
+    assert end.value.code == 0
+    assert "usage: tyntegra data convert" in capsys.readouterr().out
+    assert main(["data", "lexicon", "x.tsv", "--corpora", "none"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("tyntegra data: unknown corpora none")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("missing", ["pyarrow", "training.data"])
+def test_cli_data_without_the_extra_names_it_in_one_line(missing: str) -> None:
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        "from app.cli import main; sys.exit(main(['data', 'list']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"{missing} is missing" in done.stderr
+    assert ".[train]" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_cli_runs_as_a_module() -> None:

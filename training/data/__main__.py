@@ -20,9 +20,9 @@ from training.data.pins import fetch_pinned
 from training.data.rows import FORMATS, ConversionError, format_of, read_aligned, read_rows
 from training.data.sources import find_files
 from training.data.transfer import FetchError
-from training.registry import CORPORA, DEFAULT_DATA, CorpusError, select_corpora
+from training.registry import DEFAULT_DATA, CorpusError, select_corpora
 
-UNUSABLE, INTERRUPTED = 2, 130
+CUT_OFF, UNUSABLE, INTERRUPTED = 1, 2, 130
 SHOWN = 10
 """Rows left out that are told one by one."""
 
@@ -32,6 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
+    except BrokenPipeError:
+        # The reader has enough, as `| head` does; nothing more can be written, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CUT_OFF
     except (CorpusError, ConversionError, FetchError, InvalidInputError, OSError) as error:
         print(f"tyntegra data: {' '.join(str(error).split())}", file=sys.stderr)
         return UNUSABLE
@@ -76,6 +80,8 @@ class _Progress:
 
 
 def _convert(options: argparse.Namespace) -> None:
+    if options.out.resolve() in (options.source.resolve(), (options.documents or Path()).resolve()):
+        raise ConversionError(f"{options.out} is what is read: give another file to write")
     langs = {"lang_query": options.lang_query, "lang_document": options.lang_document}
     if options.documents:
         if missing := [name for name, code in langs.items() if not code]:
@@ -85,11 +91,14 @@ def _convert(options: argparse.Namespace) -> None:
         rows = read_aligned(options.source, options.documents)
     else:
         columns = Columns(
-            options.query_column,
-            options.document_column,
-            *(getattr(options, f"{name}_column") for name in langs),
-            options.negatives_column,
-            {getattr(options, f"{name}_column"): code for name, code in langs.items() if code},
+            query=options.query_column,
+            document=options.document_column,
+            lang_query=options.lang_query_column,
+            lang_document=options.lang_document_column,
+            negatives=options.negatives_column,
+            constants={
+                getattr(options, f"{name}_column"): code for name, code in langs.items() if code
+            },
         )
         form = options.format or format_of(options.source)
         header = [name.strip() for name in options.header.split(",")] if options.header else []
@@ -156,12 +165,15 @@ def _lexicon(options: argparse.Namespace) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tyntegra data", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    folder = Path(os.environ.get("TYNTEGRA_DATA") or DEFAULT_DATA)
     listing = _command(commands, "list", _list, "say what data there is, and under which licence")
+    listing.add_argument("--data", type=Path, default=folder, help="folder (TYNTEGRA_DATA)")
     listing.add_argument("--to", type=Path, help="folder of fetched sources (DATA/sources)")
     listing.add_argument("--json", action="store_true", help="for programs")
 
     fetching = _command(commands, "fetch", _fetch, "fetch public sources, as they are")
     fetching.add_argument("source", nargs="+", help="NAME, NAME:PART (see list) or https://...")
+    fetching.add_argument("--data", type=Path, default=folder, help="folder (TYNTEGRA_DATA)")
     fetching.add_argument("--to", type=Path, help="folder to fetch to (DATA/sources)")
     fetching.add_argument("--sha256", default="", help="refuse a file with another checksum")
     fetching.add_argument("--max-bytes", type=int, default=4 << 30, help="of a file (4 GiB)")
@@ -172,7 +184,8 @@ def _parser() -> argparse.ArgumentParser:
 
     building = _command(commands, "lexicon", _lexicon, "build a dictionary for code-switching")
     building.add_argument("out", type=Path, help="file to write: .tsv or .tsv.gz")
-    building.add_argument("--corpora", nargs="+", default=[], metavar="NAME", choices=CORPORA)
+    building.add_argument("--data", type=Path, default=folder, help="folder (TYNTEGRA_DATA)")
+    building.add_argument("--corpora", nargs="+", default=[], metavar="NAME", help="see list")
     building.add_argument(
         "--words",
         nargs=3,
@@ -186,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_converting(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", type=Path, help="JSONL, TSV, CSV or Parquet, .gz too")
+    parser.add_argument("source", type=Path, help="JSONL, TSV, CSV (.gz too) or Parquet")
     parser.add_argument("out", type=Path, help="Parquet file to write, for corpora.files")
     parser.add_argument("--format", choices=FORMATS, help="if the name does not tell it")
     parser.add_argument("--header", help="names of columns, with commas, if the file has none")
@@ -211,8 +224,6 @@ def _command(
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=description, description=description)
     parser.set_defaults(run=run)
-    folder = Path(os.environ.get("TYNTEGRA_DATA") or DEFAULT_DATA)
-    parser.add_argument("--data", type=Path, default=folder, help="folder (TYNTEGRA_DATA)")
     return parser
 
 

@@ -27,6 +27,7 @@ from training.registry import Corpus, CorpusError
 
 MOST_WORDS = 3
 MOST_POINTS = 40
+LONGEST_ABBREVIATION = 5
 # Where no space tells words from a sentence: characters of Chinese and Japanese, letters elsewhere.
 MOST_POINTS_SYLLABIC = 8
 MOST_POINTS_UNSPACED = 16
@@ -170,6 +171,7 @@ def _small(word: str, lang: str) -> str:
     parts = []
     for part in word.split(" "):
         title = len(part) > 1 and part[1:] == part[1:].lower()
+        title |= len(part) > LONGEST_ABBREVIATION and part.isupper()
         if title and lang[:3] in _DOTTED_I:
             part = part.translate(_SMALL_DOTTED_I)
         parts.append(part.lower() if title else part)

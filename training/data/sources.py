@@ -156,7 +156,7 @@ def find_files(request: str) -> tuple[Wanted, ...]:
         CorpusError: If there is no such source, or its part is missing or out of place.
     """
     if "://" in request:
-        file = request.partition("?")[0].rstrip("/").rpartition("/")[2]
+        file = request.partition("?")[0].rpartition("/")[2]
         return (Wanted(f"own/{_require_plain(file, request)}", request),)
     name, _, part = request.partition(":")
     if name not in SOURCES:
