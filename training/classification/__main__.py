@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
+        if os.environ.get("WORLD_SIZE", "1") != "1":
+            raise ConfigError(
+                f"got {os.environ['WORLD_SIZE']} processes: classifiers train in one; start it "
+                "without torchrun"
+            )
         config = load_pair_config(options.config, options.set)
         folder = options.out or Path("runs") / config.run.name
         finished = train_classifier(config, folder, resume=options.resume)

@@ -6,7 +6,7 @@ warm-up, gradients clipped at 1, 32 pairs in a batch, 128 tokens, the checkpoint
 accuracy on the English development set.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
@@ -94,12 +94,33 @@ class PairConfig(Section):
             raise ValueError("; ".join(problems))
         return self
 
+    def _idle_keys(self) -> Iterator[tuple[bool, str]]:
+        """Refuse keys that would do nothing."""
+        adversarial, smoothing = self.adversarial, self.smoothing
+        for name, section, switch in (
+            ("adversarial", adversarial, "method"),
+            ("smoothing", smoothing, "noise"),
+        ):
+            idle = _changed(section, set(type(section).model_fields) - {switch})
+            yield (
+                getattr(section, switch) == "none" and bool(idle),
+                f"{name}.{f', {name}.'.join(sorted(idle))}: no effect with {name}.{switch} = "
+                "'none'",
+            )
+        idle = _changed(adversarial, ("steps", "step_size", "start"))
+        yield (
+            adversarial.method == "fgm" and bool(idle),
+            f"adversarial.{', adversarial.'.join(idle)}: of pgd and freelb; fgm takes one step of "
+            "the radius",
+        )
+
     @property
     def clean_weight(self) -> float:
         """Weight of the loss without noise: what adversary and smoothing leave."""
         noisy = self.adversarial.weight if self.adversarial.method != "none" else 0.0
         noisy += self.smoothing.weight if self.smoothing.noise != "none" else 0.0
-        return 1.0 - noisy
+        left = 1.0 - noisy
+        return left if abs(left) > 1e-9 else 0.0
 
     def _rules(self) -> Iterator[tuple[bool, str]]:
         encoder, languages = self.encoder, TASKS[self.data.task].languages
@@ -114,24 +135,31 @@ class PairConfig(Section):
             not encoder.backbone and encoder.dim % encoder.heads != 0,
             f"encoder.dim {encoder.dim} is not a multiple of encoder.heads {encoder.heads}",
         )
-        new_only = {"dim", "layers", "heads", "vocab_size", "romanize"} & encoder.model_fields_set
+        new_only = _changed(encoder, ("dim", "layers", "heads", "vocab_size", "romanize"))
         yield (
             bool(encoder.backbone and new_only),
-            f"encoder.{', encoder.'.join(sorted(new_only))}: only without encoder.backbone, which "
-            "brings its own",
+            f"encoder.{', encoder.'.join(new_only)}: only without encoder.backbone, which brings "
+            "its own",
         )
         yield (
-            self.clean_weight < 0.0,
+            self.clean_weight < -1e-9,
             "adversarial.weight and smoothing.weight add up to more than 1: the clean loss gets "
             "what they leave",
         )
+        yield from self._idle_keys()
         yield (
             bool(self.augmentation.copies) != bool(self.augmentation.dictionaries),
             "augmentation.copies and augmentation.dictionaries need one another",
         )
 
 
-def load_pair_config(path: Path, overrides: tuple[str, ...] | list[str] = ()) -> PairConfig:
+def _changed(section: Section, keys: Iterable[str]) -> list[str]:
+    """List the keys that have another value than their default."""
+    fields = type(section).model_fields
+    return [key for key in keys if getattr(section, key) != fields[key].get_default()]
+
+
+def load_pair_config(path: Path, overrides: Sequence[str] = ()) -> PairConfig:
     """Read a TOML file, apply ``table.key=value`` overrides and validate.
 
     Raises:

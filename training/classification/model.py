@@ -36,11 +36,12 @@ class ClassifierConfig(EncoderConfig):
 class PairClassifier(Encoder):
     """A transformers backbone with a classification head on its first token."""
 
-    config: ClassifierConfig  # pyright: ignore[reportIncompatibleVariableOverride] - never set
+    config: ClassifierConfig
 
     def __init__(self, config: ClassifierConfig, backbone: Any) -> None:
         super().__init__()
-        self.config = config
+        # Narrower than an encoder's, which is sound, for nothing sets it anew.
+        self.config = config  # pyright: ignore[reportIncompatibleVariableOverride]
         self.backbone: Any = backbone
         self.dense = nn.Linear(config.dim, config.dim)
         self.dropout = nn.Dropout(config.dropout)

@@ -69,7 +69,7 @@ def other_words(tmp_path: Path) -> Path:
     return write_pawsx(tmp_path / "x-final", dev_mark=1)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def config(pawsx: Path) -> Callable[..., PairConfig]:
     """Build the configuration of a tiny run on the made-up PAWS-X; tables are merged."""
 

@@ -43,6 +43,21 @@ def test_load_pair_config_override_replaces_value(minimal: Path) -> None:
     assert (config.optim.lr, config.adversarial.method) == (3e-5, "pgd")
 
 
+def test_pair_config_survives_being_stored(minimal: Path) -> None:
+    config = load_pair_config(minimal, ["encoder.backbone=folder", "adversarial.method=freelb"])
+    assert type(config).model_validate(config.model_dump(mode="json")) == config
+
+
+def test_pair_config_clean_weight_is_what_noise_leaves(minimal: Path) -> None:
+    def weight_of(*overrides: str) -> float:
+        return load_pair_config(minimal, overrides).clean_weight
+
+    assert weight_of() == 1.0
+    assert weight_of("adversarial.method=fgm", "adversarial.weight=0.3") == pytest.approx(0.7)
+    both = ("adversarial.method=fgm", "smoothing.noise=uniform")
+    assert weight_of(*both, "adversarial.weight=0.9", "smoothing.weight=0.1") == 0.0
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -52,6 +67,9 @@ def test_load_pair_config_override_replaces_value(minimal: Path) -> None:
         (["encoder.heads=3"], "not a multiple"),
         (["encoder.backbone=folder", "encoder.dim=32"], "only without encoder.backbone"),
         (["augmentation.copies=3"], "need one another"),
+        (["adversarial.epsilon=0.3"], r"adversarial\.epsilon: no effect"),
+        (["smoothing.sigma=0.3", "smoothing.copies=2"], r"smoothing\.copies, smoothing\.sigma: no"),
+        (["adversarial.method=fgm", "adversarial.steps=3"], r"adversarial\.steps: of pgd"),
         (
             ["adversarial.method=fgm", "adversarial.weight=0.6", "smoothing.noise=gaussian"],
             "more than 1",

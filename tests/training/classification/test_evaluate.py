@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,13 +16,14 @@ from training.classification.tasks import PAWSX
 LANGS = ["eng_Latn", "deu_Latn"]
 
 
-@pytest.fixture
-def runs(config: Callable[..., PairConfig], tmp_path: Path) -> list[Path]:
+@pytest.fixture(scope="module")
+def runs(config: Callable[..., PairConfig], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two runs that differ by their seeds, and one that has learned less."""
+    folder = tmp_path_factory.mktemp("runs")
     changes = ({"run": {"seed": 1}}, {"run": {"seed": 2}}, {"optim": {"epochs": 1, "lr": 1e-5}})
     for number, tables in enumerate(changes):
-        train_classifier(config(**tables), tmp_path / str(number), resume=False)
-    return [tmp_path / str(number) for number in range(3)]
+        train_classifier(config(**tables), folder / str(number), resume=False)
+    return [folder / str(number) for number in range(3)]
 
 
 def test_main_measures_both_settings_and_compares(
@@ -72,7 +74,25 @@ def test_main_standard_only_and_what_is_missing(
     assert "no checkpoint at" in capsys.readouterr().err
 
 
-def test_open_classifier_changed_checkpoint_is_refused(runs: list[Path]) -> None:
-    (runs[0] / "best" / "model.safetensors").write_bytes(b"changed")
+def test_open_classifier_changed_checkpoint_is_refused(runs: list[Path], tmp_path: Path) -> None:
+    copied = shutil.copytree(runs[0], tmp_path / "copied")
+    (copied / "best" / "model.safetensors").write_bytes(b"changed")
     with pytest.raises(CheckpointError, match="missing or was changed"):
-        open_classifier(runs[0], "cpu")
+        open_classifier(copied, "cpu")
+
+
+def test_main_runs_of_two_tasks_are_refused(
+    runs: list[Path],
+    config: Callable[..., PairConfig],
+    xnli: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """XNLI from training to the matrix, and not beside a classifier of PAWS-X."""
+    made = config(data={"task": "xnli", "folder": str(xnli)}, optim={"epochs": 1})
+    train_classifier(made, tmp_path / "run", resume=False)
+    arguments = [str(tmp_path / "run"), "--data", str(xnli), "--languages", *LANGS]
+    assert main(arguments) == 0
+    assert "generalized: " in capsys.readouterr().out
+    assert main([*arguments, "--against", str(runs[0])]) == 2
+    assert "got classifiers of pawsx, xnli" in capsys.readouterr().err

@@ -180,3 +180,11 @@ def test_main_trains_from_a_file(
     assert "error: " in capsys.readouterr().err
     assert main([str(path), "--out", str(out / "new"), "--set", "data.folder=absent"]) == 2
     assert "absent has no train set" in capsys.readouterr().err
+
+
+def test_main_several_processes_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main([str(tmp_path / "unit.toml")]) == 2
+    assert "got 2 processes" in capsys.readouterr().err

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +17,9 @@ LANGS = ("eng_Latn", "deu_Latn", "fra_Latn")
 COUNT = 200
 
 
-def pair_set(lang: str, ids: Sequence[int] = range(COUNT), **changes: object) -> PairSet:
+def pair_set(lang: str, ids: Sequence[int] = range(COUNT), **changes: Any) -> PairSet:
     """Pairs whose sentences name language and number; the label is whether that is odd."""
-    fields: dict = {
+    fields: dict[str, Any] = {
         "lang": lang,
         "ids": tuple(map(str, ids)),
         "first": tuple(f"{lang} {number}" for number in ids),
