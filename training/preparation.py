@@ -11,7 +11,6 @@ import torch
 from tokenizers import Tokenizer
 
 from training import assembly, distributed
-from training.assembly import Vocabulary, first_vocabulary, vocabulary_of
 from training.batches import HybridBatches
 from training.checkpoint import Snapshot
 from training.config import TrainConfig
@@ -22,6 +21,7 @@ from training.model import Encoder
 from training.rewriting import make_rewriter
 from training.teacher import teach, teacher_of
 from training.tokens import TokenTable, tokenize_texts
+from training.vocabulary import Vocabulary, first_vocabulary, vocabulary_of
 
 log = logging.getLogger(__name__)
 

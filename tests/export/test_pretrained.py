@@ -10,12 +10,13 @@ from app.artifact import load_manifest
 from app.encoder.encoder import TextEncoder
 from app.retrieval.store import Encode
 from export.release import Order, export_checkpoint
-from training.assembly import first_encoder, first_vocabulary
+from training.assembly import first_encoder
 from training.checkpoint import Snapshot, save_checkpoint
 from training.config import TrainConfig
 from training.corpus import Bitext
 from training.model import as_encode
 from training.tokens import Role
+from training.vocabulary import first_vocabulary
 
 from .conftest import RUN, TEXTS
 

@@ -12,10 +12,8 @@ from tokenizers import Tokenizer
 from training.assembly import (
     encoder_of,
     first_encoder,
-    first_vocabulary,
     load_encoder,
     new_encoder,
-    vocabulary_of,
 )
 from training.checkpoint import CheckpointError, load_checkpoint
 from training.config import EncoderSection, TrainConfig
@@ -23,6 +21,7 @@ from training.corpus import load_bitext, select_corpora
 from training.loop import train
 from training.model import as_encode
 from training.teacher import encode_teacher
+from training.vocabulary import first_vocabulary, vocabulary_of
 
 BODIES = ("bert", "minilm", "distilbert", "mpnet", "xlm-roberta", "xlm")
 TEXTS = ("Mwagilia mahindi jioni.", "Water the maize in the evening, when the sun is low.", "Dada")
