@@ -7,6 +7,7 @@ four (Thai, Lao, Khmer, Burmese), or be all there is between two marks. Inflecte
 if the dictionary has them: nothing is stemmed.
 """
 
+from bisect import bisect_right
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
@@ -124,9 +125,9 @@ class Switches:
         index = 0
         while index < len(ends):
             least = 2 if _IS_SYLLABIC.match(text, start) else 4
-            for final in range(len(ends) - 1, index - 1, -1):
+            for final in range(bisect_right(ends, start + most_points) - 1, index - 1, -1):
                 end = ends[final]
-                if end - start > most_points or (end - start < least and (start, end) != run):
+                if end - start < least and (start, end) != run:
                     continue
                 if neighbors := self.neighbors(text[start:end], lang):
                     yield Occurrence(start, end, neighbors)
