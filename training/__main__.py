@@ -45,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = load_config(options.config, options.set)
         if options.dry_run:
-            print(plan_run(config))
+            if first:
+                print(plan_run(config))
             return 0
         folder = options.out or Path("runs") / config.run.name
         outcome = train(config, folder, resume=options.resume)
@@ -56,7 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: cannot write or read files: {error}", file=sys.stderr)
         return REFUSED
     except KeyboardInterrupt:
-        print("error: interrupted between checkpoints; continue with --resume", file=sys.stderr)
+        print(
+            "error: interrupted; the last complete checkpoint, if there is one, is as it was",
+            file=sys.stderr,
+        )
         return SIGNALLED + 2
     if first:
         print(f"checkpoint: {folder}")

@@ -39,13 +39,19 @@ LOW_RESOURCE = tuple(_LOW_RESOURCE.split())
 """The 40 languages of nllb-seed, as FLORES names them."""
 
 
-def flores_accuracy(encode: Encode, data: Path, languages: Sequence[str] = ()) -> dict[str, float]:
+def flores_accuracy(
+    encode: Encode,
+    data: Path,
+    languages: Sequence[str] = (),
+    encode_of: Mapping[str, Encode] | None = None,
+) -> dict[str, float]:
     """Measure accuracy at 1 from each language to English on FLORES-200 dev.
 
     Args:
         encode: The encoder.
         data: The data folder, which holds ``eval/``.
         languages: Of the file's columns; empty: all but English.
+        encode_of: Language -> what encodes its texts in place of ``encode``.
 
     Raises:
         CorpusError: If the file is missing, or has no such language.
@@ -54,8 +60,12 @@ def flores_accuracy(encode: Encode, data: Path, languages: Sequence[str] = ()) -
     chosen = languages or sorted(set(table.column_names) - {PIVOT})
     if missing := sorted({*chosen, PIVOT} - set(table.column_names)):
         raise CorpusError(f"flores200-dev has no column {', '.join(missing)}")
+    own = encode_of or {}
     english = encode(table[PIVOT].to_pylist())
-    return {lang: accuracy_at_1(encode(table[lang].to_pylist()), english) for lang in chosen}
+    return {
+        lang: accuracy_at_1(own.get(lang, encode)(table[lang].to_pylist()), english)
+        for lang in chosen
+    }
 
 
 def flores_languages(data: Path) -> list[str]:
@@ -200,11 +210,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with open_encode(options.path) as encode:
             report = evaluate(encode, data_folder())
-    except (CheckpointError, CorpusError, ServiceError) as error:
+        if options.json:
+            options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    except (CheckpointError, CorpusError, ServiceError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write(format_table(report) + "\n")
     return 0
 

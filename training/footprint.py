@@ -4,7 +4,7 @@ All parts but one follow from shapes. Activations do not: which tensors an encod
 backward pass is the library's affair. So a few texts are encoded for real, at the length of the
 longest batch, and what autograd saves is counted; it grows in proportion to the number of texts.
 What is left out: the interpreter and its libraries (some 0.5 GB), a CUDA context (another 0.5 GB),
-and what an allocator loses between blocks.
+a teacher, mining, and what an allocator loses between blocks.
 """
 
 from collections.abc import Sequence
@@ -67,6 +67,7 @@ def estimate_footprint(
         "gradients": float(ROW_COPIES * rows if static else sum(sizes)),
         "optimizer": 2.0 * sum(sizes),
         "averages": float(sum(sizes)) if config.optim.ema else 0.0,
+        "casts": 0.5 * sum(sizes) if config.run.precision != "fp32" else 0.0,
         "activations": max(_activations(config, encoder, batch) for batch in batches),
         "loss": max(_loss(batch) for batch in batches) * (1.0 + len(config.loss.matryoshka)),
         "noise": max(_noise(config, encoder, batch) for batch in batches),

@@ -89,6 +89,8 @@ def count_makeup(batches: Sequence[Batch], bitext: Bitext) -> Makeup:
     # A pair's corpus is that of its translated side: a pivot stands in many corpora.
     translated = np.where(query_texts == pivots, document_texts, query_texts)
     pairs = [len(batch.query.input_ids) for batch in batches]
+    # Columns from the number of pairs on are hard negatives.
+    masked = [int((b.masked[1] < n).sum()) for b, n in zip(batches, pairs, strict=True)]
     positions = sum(side.attention_mask.size for side in sides)
     lengths = np.concatenate([side.attention_mask.sum(axis=1) for side in sides])
     hard = sum(
@@ -105,7 +107,7 @@ def count_makeup(batches: Sequence[Batch], bitext: Bitext) -> Makeup:
         lengths=lengths,
         widths=np.array([max(_widths(batch)) for batch in batches]),
         padding=1 - float(lengths.sum()) / positions,
-        masked=sum(len(batch.masked[0]) for batch in batches) / sum(n * (n - 1) for n in pairs),
+        masked=sum(masked) / sum(n * (n - 1) for n in pairs),
         negatives=hard / sum(pairs),
     )
 

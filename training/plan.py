@@ -1,8 +1,10 @@
 """A dry run: what a run would train on and what it would take, with nothing written to disk."""
 
+import numpy as np
 import torch
 
 from training.assembly import first_encoder
+from training.collation import Ints
 from training.config import TrainConfig
 from training.footprint import Footprint, estimate_footprint, format_bytes
 from training.makeup import Makeup, count_makeup
@@ -16,7 +18,7 @@ def plan_run(config: TrainConfig) -> str:
     """Prepare a run, make its first batches, and say what they hold and what memory it needs.
 
     Args:
-        config: Of the run. Its teacher is not asked: that takes minutes.
+        config: Of the run. Its teacher is not asked and nothing is mined: that takes minutes.
 
     Raises:
         CorpusError: If corpora are missing or may not be used.
@@ -27,6 +29,8 @@ def plan_run(config: TrainConfig) -> str:
     torch.manual_seed(config.run.seed)
     material = prepare(config)
     count = min(BATCHES, config.optim.steps)
+    if material.batches.must_mine(0):
+        material.batches.load_mined(_unmined(config, material, count))
     batches = [material.batches.batch(step) for step in range(count)]
     makeup = count_makeup(batches, material.bitext)
     largest = sorted(batches, key=lambda b: -(b.query.input_ids.size + b.document.input_ids.size))
@@ -70,3 +74,10 @@ def corpus_bytes(material: Preparation) -> dict[str, float]:
         "pairs": float(sum(column.nbytes for column in columns)),
         "tokens": float(tokens.ids.nbytes + tokens.offsets.nbytes),
     }
+
+
+def _unmined(config: TrainConfig, material: Preparation, count: int) -> dict[str, Ints]:
+    """Draw negatives at random in place of mined ones: as many, and about as long."""
+    shape = (count, config.batches.pairs, config.batches.hard_negatives)
+    texts = np.random.default_rng(config.run.seed).choice(material.bitext.text_a, shape)
+    return {"first": np.zeros(1, np.int64), "texts": texts.astype(np.int64)}

@@ -145,6 +145,15 @@ def test_main_dry_run_tells_batches_and_memory_and_writes_nothing(
     assert {p: p.stat().st_mtime_ns for p in (*tmp_path.rglob("*"), *data.rglob("*"))} == files
 
 
+def test_main_dry_run_of_a_run_that_mines_counts_its_negatives(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], toml: str
+) -> None:
+    monkeypatch.setenv("TYNTEGRA_DATA", str(data))
+    mining = ("--set", "batches.hard_negatives=3", "--set", "batches.mine_every=4")
+    assert main([toml, "--dry-run", *mining, "--set", "batches.cross_probability=1"]) == 0
+    assert "3 hard ones a query" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "arguments", [[], ["--dry-run"], [TINY, "--dry-run", "--resume"], [TINY, "--fast"]]
 )

@@ -62,8 +62,11 @@ def test_count_makeup_hand_computed(bitext: Bitext) -> None:
 
 
 def test_count_makeup_hard_negatives_of_a_query(bitext: Bitext) -> None:
-    found = count_makeup([batch("cross", [1, 2], [0, 0], negatives=side(1, 1, 1, 5))], bitext)
+    masked = ((0, 1, 1), (1, 2, 5))  # but the first of these are hard negatives
+    one = batch("cross", [1, 2], [0, 0], masked=masked, negatives=side(1, 1, 1, 5))
+    found = count_makeup([one], bitext)
     assert found.negatives == 2
+    assert found.masked == 0.5
     assert found.lengths.max() == found.widths.max() == 5
 
 
