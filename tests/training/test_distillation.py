@@ -345,3 +345,24 @@ def test_training_with_transport_lowers_its_cost(
     assert before > 1.5  # of 2: both sides know nothing of the teacher
     assert without > 1.5
     assert with_transport < 0.8 * min(before, without)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batches.cross_probability": 0.0}, "batches.cross_probability above 0"),
+        ({"distillation.transport": 0.0, "distillation.teacher": "x"}, "needs distillation.pooled"),
+        ({"encoder.teacher_table": True, "distillation.teacher": "x"}, "packaged teacher"),
+        ({"encoder.dim": 32}, "the teacher's vectors need encoder.dim = 384"),
+        ({"adversarial.method": "fgm", "adversarial.weight": 1.0}, "distillation.transport is a"),
+    ],
+)
+def test_config_refuses_distillation_without_effect(
+    run: TrainConfig, changes: dict[str, object], message: str
+) -> None:
+    tree = run.model_dump(exclude_unset=True)
+    for key, value in changes.items():
+        table, _, name = key.partition(".")
+        tree.setdefault(table, {})[name] = value
+    with pytest.raises(ValueError, match=message):
+        TrainConfig.model_validate(tree)
