@@ -9,7 +9,6 @@ and which checkpoint is best is agreed upon, for one that left the loop alone wo
 others waiting.
 """
 
-import logging
 import signal
 import time
 import zlib
@@ -45,8 +44,6 @@ from training.schedule import learning_rate
 from training.selection import LOSS, exhausted, judge, metric_language
 from training.signals import Interrupt
 from training.trainer import Trainer
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
