@@ -144,11 +144,14 @@ def format_report(report: Mapping[str, Any]) -> str:
         if name not in report:
             continue
         setting = report[name]
-        lines += ["", f"{name}: {_percent(setting['mean'])} mean of {setting['mean']['cells']}"]
+        cells = len(setting["cells"])
+        lines += ["", f"{name}, mean of {cells}: {_percent(setting['mean'])}"]
         if "drop" in setting:
-            lines.append(f"drop from English to the others: {_percent(setting['drop'])}")
+            lines.append(f"drop from English to the rest: {_percent(setting['drop'])}")
         if "difference" in setting:
-            lines.append(f"gain over the others: {_percent(setting['difference']['mean'])}")
+            lines.append(
+                f"gain over the runs compared with: {_percent(setting['difference']['mean'])}"
+            )
         lines += _table(setting["cells"]) if name == "generalized" else _rows(setting["cells"])
     return "\n".join(lines)
 
@@ -157,7 +160,7 @@ def _percent(value: Mapping[str, Any]) -> str:
     shown = value["value"] if "value" in value else value["accuracy"]
     spread = value.get("spread")
     text = f"{100 * shown:.2f} [{100 * value['low']:.2f}, {100 * value['high']:.2f}]"
-    return text + (f", {100 * spread:.2f} between seeds," if spread is not None else "")
+    return text + (f", {100 * spread:.2f} between seeds" if spread is not None else "")
 
 
 def _rows(cells: Mapping[str, Any]) -> list[str]:

@@ -111,8 +111,8 @@ def test_format_report_has_rows_and_a_matrix() -> None:
     )
     lines = text.splitlines()
     assert lines[0] == "pawsx, test set, 1 classifiers (seeds 7)"
-    assert "standard: 62.50 [" in text
-    assert "gain over the others: 0.00 [0.00, 0.00]" in text
+    assert "standard, mean of 2: 62.50 [" in text
+    assert "gain over the runs compared with: 0.00 [0.00, 0.00]" in text
     assert lines[-3].split() == ["first", "\\", "second", ENG, DEU]
     assert lines[-2].split() == [ENG, "100.00", "75.00"]
     assert lines[-1].split() == [DEU, "50.00", "25.00"]
