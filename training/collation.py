@@ -101,17 +101,15 @@ def false_negatives(
     Query i and document j are no negatives of one another if they, or their partners, are the same
     text or translations of the same text.
     """
-    pairs = [
-        equal_pairs(left, right)
-        for left, right in (
-            (query_pivots, document_pivots),
-            (query_pivots, query_pivots),
-            (document_pivots, document_pivots),
-            (query_texts, document_texts),
-            (query_texts, query_texts),
-            (document_texts, document_texts),
-        )
+    compared = [
+        (query_pivots, document_pivots),
+        (query_texts, document_texts),
+        (query_texts, query_texts),
+        (document_texts, document_texts),
     ]
+    if query_pivots is not document_pivots:  # else all three are one comparison
+        compared += [(query_pivots, query_pivots), (document_pivots, document_pivots)]
+    pairs = [equal_pairs(left, right) for left, right in compared]
     size = len(query_texts)
     flat = np.unique(np.concatenate([rows * size + columns for rows, columns in pairs]))
     rows, columns = np.divmod(flat, size)
