@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from tokenizers import Tokenizer
 
-from training.tables import TEACHER_DIM
 from training.corpus import Bitext, CorpusError
+from training.tables import TEACHER_DIM
 from training.teacher import ENGLISH, encode_teacher
 from training.tokens import TokenTable
 
