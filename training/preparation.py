@@ -57,9 +57,10 @@ def prepare(config: TrainConfig, before: Snapshot | None = None) -> Preparation:
 
     Raises:
         CheckpointError: If the folder to start from cannot be read or does not fit.
-        ConfigError: If a prompt does not go with the tokenizer.
+        ConfigError: If a prompt does not go with the tokenizer, or the device is not there.
         CorpusError: If corpora are missing or may not be used.
     """
+    _warn_of_emulation(config)
     section = config.corpora
     corpora = select_corpora(
         list(section.weights), shippable=section.shippable, files=section.files
@@ -81,6 +82,16 @@ def prepare(config: TrainConfig, before: Snapshot | None = None) -> Preparation:
         rewriter=make_rewriter(config.augmentation, bitext, vocabulary.tokenizer),
     )
     return Preparation(bitext, vocabulary, tokens, batches)
+
+
+def _warn_of_emulation(config: TrainConfig) -> None:
+    on_cpu = distributed.choose_device(config.run.device).type == "cpu"
+    if on_cpu and config.run.precision != "fp32":
+        log.warning(
+            "run.precision = '%s' on a CPU: one without instructions for it takes tens of times "
+            "longer than with fp32",
+            config.run.precision,
+        )
 
 
 def ask_teacher(config: TrainConfig, material: Preparation) -> TeacherVectors | None:
