@@ -6,7 +6,7 @@ count of updates, so that a token seen for the first time late in training still
 step. What it trades away: the moments of a row do not decay while it is not seen.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, overload
 
 import torch
@@ -89,3 +89,26 @@ class RowAdam(torch.optim.Optimizer):
         first.div_((1 - beta1**updates)[:, None])
         second.div_((1 - beta2**updates)[:, None]).sqrt_().add_(group["eps"])
         table.index_add_(0, rows, first.div_(second), alpha=-group["lr"])
+
+
+def moments_of(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Gather an optimizer's state as tensors under ``PARAMETER.KEY``, for a checkpoint."""
+    return {
+        f"{index}.{key}": torch.as_tensor(value)
+        for index, values in optimizer.state_dict()["state"].items()
+        for key, value in values.items()
+    }
+
+
+def restore_moments(optimizer: torch.optim.Optimizer, moments: Mapping[str, Tensor]) -> None:
+    """Give an optimizer back what ``moments_of`` gathered.
+
+    Raises:
+        ValueError: If the state is of other parameters.
+    """
+    states: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in moments.items():
+        index, _, key = name.partition(".")
+        states.setdefault(int(index), {})[key] = tensor
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": states, "param_groups": groups})

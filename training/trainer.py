@@ -25,7 +25,7 @@ from training.corpus import Bitext
 from training.distillation import TeacherVectors
 from training.gradients import clip_gradients
 from training.model import Encoder
-from training.optimizer import make_optimizer
+from training.optimizer import make_optimizer, moments_of, restore_moments
 from training.progress import Progress
 
 TEMPERATURE_RATE = 1e-3  # of a learned temperature's logarithm, at the peak of the schedule
@@ -185,18 +185,15 @@ class Trainer:
 
     def snapshot(self) -> Snapshot:
         """Gather all that a checkpoint holds."""
-        state = {
-            f"optimizer.{index}.{key}": torch.as_tensor(value)
-            for index, values in self._optimizer.state_dict()["state"].items()
-            for key, value in values.items()
-        }
+        moments = moments_of(self._optimizer)
+        state = {f"optimizer.{name}": tensor for name, tensor in moments.items()}
         if self._average:
             state |= {f"live.{name}": t for name, t in self.encoder.named_parameters()}
         if self._own_optimizer is not None:
             temperature = self._losses.temperature.log_inverse
-            moments = self._own_optimizer.state[temperature]
+            own = self._own_optimizer.state[temperature]
             state |= {"own.log_inverse": temperature.detach()}
-            state |= {f"own.{key}": torch.as_tensor(value) for key, value in moments.items()}
+            state |= {f"own.{key}": torch.as_tensor(value) for key, value in own.items()}
         if self._scaler.is_enabled():
             values = self._scaler.state_dict()
             state |= {f"scaler.{key}": torch.tensor(values[key]) for key in SCALER_STATE}
@@ -220,7 +217,7 @@ class Trainer:
             section, _, rest = name.partition(".")
             sections.setdefault(section, {})[rest] = tensor
         try:
-            self._restore_optimizer(sections.get("optimizer", {}))
+            restore_moments(self._optimizer, sections.get("optimizer", {}))
             if self._average:
                 # The checkpoint's weights are the averages; the live ones are in the state.
                 for name, tensor in self._average.items():
@@ -233,14 +230,6 @@ class Trainer:
             self.progress = Progress(**snapshot.progress)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"cannot resume from this checkpoint: {error}") from error
-
-    def _restore_optimizer(self, state: Mapping[str, Tensor]) -> None:
-        states: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in state.items():
-            index, _, key = name.partition(".")
-            states.setdefault(int(index), {})[key] = tensor
-        groups = self._optimizer.state_dict()["param_groups"]
-        self._optimizer.load_state_dict({"state": states, "param_groups": groups})
 
     def _restore_own(self, state: Mapping[str, Tensor]) -> None:
         if self._own_optimizer is None or not state:

@@ -18,6 +18,7 @@ from training.classification.model import PairClassifier
 from training.classification.pairs import PairSet
 from training.classification.tokenization import PairTokenizer
 from training.gradients import clip_gradients
+from training.optimizer import moments_of, restore_moments
 from training.passes import Block, Passes
 from training.progress import Progress
 from training.smoothing import Smoother
@@ -101,17 +102,13 @@ class PairTrainer:
 
     def snapshot(self, *, resumable: bool = True) -> Snapshot:
         """Gather all that a checkpoint holds; ``resumable``: with the optimizer's state."""
-        states = self.optimizer.state_dict()["state"] if resumable else {}
+        moments = moments_of(self.optimizer) if resumable else {}
         return Snapshot(
             tokenizer=self.tokenizer.saved,
             config=self.model.config,
             weights=self.model.state_dict(),
             run=self._describe(),
-            state={
-                f"optimizer.{index}.{key}": torch.as_tensor(value)
-                for index, values in states.items()
-                for key, value in values.items()
-            },
+            state={f"optimizer.{name}": tensor for name, tensor in moments.items()},
             progress=asdict(self.progress),
         )
 
@@ -121,13 +118,9 @@ class PairTrainer:
         Raises:
             CheckpointError: If the state does not fit the model.
         """
-        states: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in snapshot.state.items():
-            _, index, key = name.split(".", 2)
-            states.setdefault(int(index), {})[key] = tensor
-        groups = self.optimizer.state_dict()["param_groups"]
+        moments = {name.partition(".")[2]: tensor for name, tensor in snapshot.state.items()}
         try:
-            self.optimizer.load_state_dict({"state": states, "param_groups": groups})
+            restore_moments(self.optimizer, moments)
             self.progress = Progress(**snapshot.progress)
         except (TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"cannot resume from this checkpoint: {error}") from error
