@@ -11,13 +11,19 @@ manifest.
 import hashlib
 import json
 import os
-import stat
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
+from app.checked import REMEDY, File, FileName, Frozen, Sha256, open_plain, read_file
 from app.errors import ArtifactError
 
 FORMAT_VERSION = 1
@@ -28,46 +34,68 @@ MODEL_CARD = "MODEL_CARD.md"
 MAX_MANIFEST_BYTES = 16 * 2**20
 
 Precision = Literal["fp32", "fp16", "int8"]
-FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-_REMEDY = "Export it again, or fetch the artifact anew."
-_CHUNK = 2**20
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+class Graph(Frozen):
+    """The ONNX graphs of one precision; all of them take their weights from one file.
 
-
-class File(_Frozen):
-    """One file of the artifact, beside its manifest."""
-
-    path: FileName
-    bytes: Annotated[int, Field(ge=0)]
-    sha256: Sha256
-
-
-class Graph(_Frozen):
-    """The ONNX graph of one precision."""
+    Attributes:
+        graph: input_ids, attention_mask -> sentence_embedding.
+        weights: External data of this precision's graphs; None: they stand inside.
+        lookup: White box: input_ids -> token_embeddings (batch, seq, hidden).
+        encode: White box: token_embeddings, attention_mask -> sentence_embedding.
+        gradient: White box: token_embeddings, attention_mask, cotangent (batch, dim) ->
+            sentence_embedding, token_gradients (batch, seq, hidden).
+    """
 
     graph: FileName
+    weights: FileName | None = None
+    lookup: FileName | None = None
+    encode: FileName | None = None
+    gradient: FileName | None = None
+
+    @property
+    def white_box(self) -> tuple[str, ...]:
+        """The files of the white box; empty if there is none."""
+        return tuple(name for name in (self.lookup, self.encode, self.gradient) if name)
+
+    @property
+    def weighty(self) -> tuple[str, ...]:
+        """The files that decide this precision's vectors."""
+        return (self.graph, self.weights) if self.weights else (self.graph,)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All files of this precision."""
+        return (*self.weighty, *self.white_box)
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if len(self.white_box) not in (0, 3):
+            raise ValueError("lookup, encode and gradient must be named together or not at all")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A manifest of before these fields stays what it was, byte by byte.
+        return {name: value for name, value in dump(self).items() if value is not None}
 
 
-class Prompts(_Frozen):
+class Prompts(Frozen):
     """What is put before a text, by what the text is."""
 
     query: str = ""
     document: str = ""
 
 
-class Source(_Frozen):
+class Source(Frozen):
     """A corpus that the weights were made from."""
 
     name: str
     licence: str
 
 
-class Manifest(_Frozen):
+class Manifest(Frozen):
     """The artifact's contract; ``model_id`` changes whenever tokenizer or weights do."""
 
     format_version: Literal[1] = FORMAT_VERSION
@@ -79,16 +107,18 @@ class Manifest(_Frozen):
     pad_id: Annotated[int, Field(ge=0)]
     pooling: Literal["mean", "cls", "last"]
     normalized: Literal[True] = True
+    matryoshka: list[Annotated[int, Field(ge=1)]] = Field(default_factory=list)
+    """Dimensions that a vector was trained to be cut to, ascending, each below ``dim``."""
     prompts: Prompts = Prompts()
     precisions: Annotated[dict[Precision, Graph], Field(min_length=1)]
     default_precision: Precision
     files: list[File]
-    languages: list[str] = []
+    languages: list[str] = Field(default_factory=list)
     licence: str
-    sources: list[Source] = []
-    metrics: dict[str, Any] = {}
-    verification: dict[str, Any] = {}
-    versions: dict[str, str] = {}
+    sources: list[Source] = Field(default_factory=list)
+    metrics: dict[str, Any] = Field(default_factory=dict)
+    verification: dict[str, Any] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
     created: str
     digest: Sha256 | Literal[""] = ""
 
@@ -97,9 +127,18 @@ class Manifest(_Frozen):
         listed = [file.path for file in self.files]
         if len(set(listed)) != len(listed) or MANIFEST in listed:
             raise ValueError(f"files must list each file once, and not {MANIFEST}")
-        needed = {TOKENIZER, GOLDEN, *(graph.graph for graph in self.precisions.values())}
-        if missing := sorted(needed - set(listed)):
+        named = [
+            TOKENIZER,
+            GOLDEN,
+            *(name for one in self.precisions.values() for name in one.names),
+        ]
+        if missing := sorted(set(named) - set(listed)):
             raise ValueError(f"files must list {', '.join(missing)}")
+        if len(set(named)) != len(named):
+            raise ValueError("a file must have one role, in one precision")
+        cuts = [*self.matryoshka, self.dim]
+        if cuts != sorted(set(cuts)):
+            raise ValueError(f"matryoshka must ascend and stay below dim, {self.dim}")
         if self.default_precision not in self.precisions:
             raise ValueError("default_precision must be one of precisions")
         if self.pad_id >= self.vocab_size:
@@ -112,6 +151,8 @@ class Manifest(_Frozen):
     def to_bytes(self) -> bytes:
         """Serialize with the digest filled in; the same manifest gives the same bytes."""
         content = self.model_dump(mode="json", exclude={"digest"})
+        if not self.matryoshka:
+            del content["matryoshka"]  # as manifests of before this field
         digest = hashlib.sha256(_canonical(content)).hexdigest()
         return _canonical({**content, "digest": digest})
 
@@ -125,7 +166,7 @@ class Manifest(_Frozen):
             ArtifactError: If a file listed is not in the folder as listed.
         """
         for file in self.files:
-            _read(folder, file, keep=False)
+            read_file(folder, file, keep=False)
         target, draft = folder / MANIFEST, folder / f".{MANIFEST}.draft"
         with draft.open("xb") as out:
             out.write(self.to_bytes())
@@ -141,17 +182,13 @@ class Manifest(_Frozen):
 
 
 def model_id(name: str, files: Iterable[File], precisions: Mapping[Precision, Graph]) -> str:
-    """Name an encoder after what decides its vectors: the tokenizer and the graphs."""
-    weighty = {TOKENIZER, *(graph.graph for graph in precisions.values())}
+    """Name an encoder after what decides its vectors: tokenizer, graphs and their weights.
+
+    The white box is not part of it: it explains vectors and decides none.
+    """
+    weighty = {TOKENIZER, *(name for graph in precisions.values() for name in graph.weighty)}
     lines = sorted(f"{file.path} {file.sha256}\n" for file in files if file.path in weighty)
     return f"{name}@{hashlib.sha256(''.join(lines).encode()).hexdigest()[:12]}"
-
-
-def describe_file(path: Path) -> File:
-    """Measure and hash a file for the manifest."""
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return File(path=path.name, bytes=path.stat().st_size, sha256=digest)
 
 
 def load_manifest(folder: Path) -> Manifest:
@@ -183,14 +220,14 @@ def read_artifact(
     wanted = set(keep(manifest))
     contents: dict[str, bytes] = {}
     for file in manifest.files:
-        content = _read(folder, file, keep=file.path in wanted)
+        content = read_file(folder, file, keep=file.path in wanted)
         if file.path in wanted:
             contents[file.path] = content
     found = {entry.name for entry in os.scandir(folder)}
     if extra := sorted(found - {MANIFEST, *(file.path for file in manifest.files)}):
         raise ArtifactError(
             f"{folder / extra[0]}: got a file (one of {len(extra)}) that {MANIFEST} does not list; "
-            f"expected the listed files alone. Remove it if it is yours. {_REMEDY}"
+            f"expected the listed files alone. Remove it if it is yours. {REMEDY}"
         )
     return manifest, contents
 
@@ -202,13 +239,13 @@ def _read_manifest(folder: Path) -> Manifest:
             f"{folder}: got no such directory; expected an artifact. Set TYNTEGRA_ARTIFACT to the "
             "folder that `python -m export` wrote, or unset it for the embedded one."
         )
-    descriptor = _open(path, MANIFEST)
+    descriptor = open_plain(path, MANIFEST)
     with open(descriptor, "rb") as stream:
         raw = stream.read(MAX_MANIFEST_BYTES + 1)
     if len(raw) > MAX_MANIFEST_BYTES:
         raise ArtifactError(
             f"{path}: got more than {MAX_MANIFEST_BYTES} bytes; expected a small JSON file. "
-            f"{_REMEDY}"
+            f"{REMEDY}"
         )
     try:
         manifest = Manifest.model_validate_json(raw)
@@ -217,59 +254,14 @@ def _read_manifest(folder: Path) -> Manifest:
         where = ".".join(str(part) for part in first["loc"]) or "the whole"
         raise ArtifactError(
             f"{path}: got something else than a manifest of format {FORMAT_VERSION} "
-            f"({where}: {first['msg']}). {_REMEDY}"
+            f"({where}: {first['msg']}). {REMEDY}"
         ) from error
     if raw != manifest.to_bytes():
         raise ArtifactError(
             f"{path}: got content that its digest does not fit, so it was changed after it was "
-            f"written; expected it untouched. {_REMEDY}"
+            f"written; expected it untouched. {REMEDY}"
         )
     return manifest
-
-
-def _open(path: Path, name: str) -> int:
-    """Open a regular file that has one name only, and follow no link on the way to it."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError as error:
-        raise ArtifactError(
-            f"{path}: got no such file; expected {name} as part of the artifact. {_REMEDY}"
-        ) from error
-    except OSError as error:
-        reason = "a symbolic link" if path.is_symlink() else error.strerror
-        raise ArtifactError(
-            f"{path}: got {reason}; expected a plain readable file. {_REMEDY}"
-        ) from error
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
-        os.close(descriptor)
-        kind = "a hard link" if stat.S_ISREG(status.st_mode) else "no plain file"
-        raise ArtifactError(
-            f"{path}: got {kind} ({status.st_nlink} names); expected a plain file with one name. "
-            "Copy the artifact with `cp -r` instead of linking it (uv: `--link-mode copy`)."
-        )
-    return descriptor
-
-
-def _read(folder: Path, file: File, *, keep: bool) -> bytes:
-    path = folder / file.path
-    with open(_open(path, file.path), "rb") as stream:
-        size = os.fstat(stream.fileno()).st_size
-        if size != file.bytes:
-            raise ArtifactError(
-                f"{path}: got {size} bytes; expected {file.bytes} as {MANIFEST} says. {_REMEDY}"
-            )
-        digest, parts = hashlib.sha256(), []
-        while part := stream.read(_CHUNK):
-            digest.update(part)
-            if keep:
-                parts.append(part)
-    if digest.hexdigest() != file.sha256:
-        raise ArtifactError(
-            f"{path}: got SHA-256 {digest.hexdigest()}; expected {file.sha256} as {MANIFEST} says. "
-            f"{_REMEDY}"
-        )
-    return b"".join(parts)
 
 
 def _canonical(content: Mapping[str, Any]) -> bytes:

@@ -31,9 +31,9 @@ from app.artifact import (
     Precision,
     Prompts,
     Source,
-    describe_file,
     model_id,
 )
+from app.checked import describe_file
 from app.encoder.golden import pack_golden
 from app.encoder.session import Session
 from app.encoder.tokenizer import Tokenizer

@@ -15,7 +15,8 @@ OURS = {"app", "training", "export"}
 ALLOWED_OURS = {
     "app.errors": set(),
     "app.text": {"app.errors", "app.text"},
-    "app.artifact": {"app.errors"},
+    "app.checked": {"app.errors"},
+    "app.artifact": {"app.errors", "app.checked"},
     "app.settings": {"app.errors"},
     "app.encoder": {"app.errors", "app.text", "app.artifact", "app.encoder"},
     "app.retrieval": {"app.errors", "app.text", "app.retrieval"},
@@ -35,6 +36,7 @@ ALLOWED_OURS = {
         "training",
         "app.errors",
         "app.text",
+        "app.checked",
         "app.artifact",
         "app.retrieval",
         "app.robustness",

@@ -5,7 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from app.artifact import GOLDEN, MANIFEST, Manifest, describe_file, load_manifest, read_artifact
+from app.artifact import (
+    GOLDEN,
+    MANIFEST,
+    Graph,
+    Manifest,
+    Precision,
+    load_manifest,
+    model_id,
+    read_artifact,
+)
+from app.checked import describe_file
 from app.errors import ArtifactError
 
 FLIPS_PER_FILE = 12
@@ -168,3 +178,87 @@ def test_manifest_model_id_changes_with_the_weights(tiny_artifact: Path, artifac
 
     with pytest.raises(ValueError, match="model_id must be tiny@"):
         Manifest(**{**dict(manifest), "files": files})
+
+
+WHITE_BOX = {"lookup": "l.onnx", "encode": "e.onnx", "gradient": "g.onnx"}
+
+
+def with_graph(artifact: Path, **fields: str) -> Manifest:
+    """The artifact's manifest with more files for fp32, each of them written."""
+    manifest = load_manifest(artifact)
+    for name in fields.values():
+        (artifact / name).write_bytes(name.encode())
+    names = {*(file.path for file in manifest.files), *fields.values()}
+    files = [describe_file(artifact / name) for name in sorted(names)]
+    graph = Graph(graph=manifest.precisions["fp32"].graph, **fields)
+    precisions: dict[Precision, Graph] = {**manifest.precisions, "fp32": graph}
+    changed = {
+        "files": files,
+        "precisions": precisions,
+        "model_id": model_id("tiny", files, precisions),
+    }
+    return Manifest(**{**dict(manifest), **changed})
+
+
+def test_manifest_external_weights_decide_the_model_id(artifact: Path) -> None:
+    before = load_manifest(artifact).model_id
+
+    manifest = with_graph(artifact, weights="weights.bin")
+    manifest.write(artifact)
+
+    assert load_manifest(artifact).to_bytes() == manifest.to_bytes()
+    assert manifest.model_id != before
+
+
+def test_manifest_white_box_leaves_the_model_id(artifact: Path) -> None:
+    before = load_manifest(artifact).model_id
+
+    manifest = with_graph(artifact, **WHITE_BOX)
+    manifest.write(artifact)
+
+    assert load_manifest(artifact).to_bytes() == manifest.to_bytes()
+    assert manifest.model_id == before
+    assert manifest.precisions["fp32"].white_box == ("l.onnx", "e.onnx", "g.onnx")
+
+
+@pytest.mark.parametrize("absent", WHITE_BOX)
+def test_manifest_part_of_a_white_box_is_refused(artifact: Path, absent: str) -> None:
+    with pytest.raises(ValueError, match="together or not at all"):
+        with_graph(artifact, **{role: name for role, name in WHITE_BOX.items() if role != absent})
+
+
+@pytest.mark.parametrize("taken", ["model.fp32.onnx", "model.int8.onnx", "tokenizer.json"])
+def test_manifest_file_of_two_roles_is_refused(artifact: Path, taken: str) -> None:
+    with pytest.raises(ValueError, match="one role"):
+        with_graph(artifact, weights=taken)
+
+
+def test_manifest_white_box_that_is_not_listed_is_refused(tiny_artifact: Path) -> None:
+    manifest = load_manifest(tiny_artifact)
+    graph = Graph(graph="model.fp32.onnx", **WHITE_BOX)
+
+    with pytest.raises(ValueError, match=r"files must list e\.onnx, g\.onnx, l\.onnx"):
+        Manifest(**{**dict(manifest), "precisions": {"fp32": graph}, "default_precision": "fp32"})
+
+
+def test_manifest_of_before_a_field_stays_byte_by_byte(tiny_artifact: Path) -> None:
+    raw = json.loads((tiny_artifact / MANIFEST).read_text())
+
+    assert "matryoshka" not in raw
+    assert raw["precisions"]["int8"] == {"graph": "model.int8.onnx"}
+
+
+@pytest.mark.parametrize("cuts", [[32, 16], [16, 16], [0, 16], [16, 64], [16, 65]])
+def test_manifest_matryoshka_out_of_order_or_range_is_refused(
+    tiny_artifact: Path, cuts: list[int]
+) -> None:
+    with pytest.raises(ValueError, match="matryoshka"):
+        Manifest(**{**dict(load_manifest(tiny_artifact)), "matryoshka": cuts})
+
+
+def test_manifest_matryoshka_is_written_and_read(artifact: Path) -> None:
+    manifest = Manifest(**{**dict(load_manifest(artifact)), "matryoshka": [16, 32]})
+
+    manifest.write(artifact)
+
+    assert load_manifest(artifact).matryoshka == [16, 32]

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.artifact import GOLDEN, MANIFEST, Manifest, describe_file, load_manifest
+from app.artifact import GOLDEN, MANIFEST, Manifest, load_manifest
+from app.checked import describe_file
 from app.encoder.encoder import BLOCK_TEXTS, TextEncoder
 from app.encoder.golden import pack_golden
 from app.errors import (
