@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from app.api.limits import Gate
 from app.demo import fill_demo
+from app.encoder.encoded import Timings
 from app.errors import ConflictError, NotReadyError, ServiceError
 from app.retrieval.store import Collection, Encode, VectorStore
 from app.settings import Settings
@@ -45,6 +46,16 @@ class Vectors(Protocol):
     @property
     def tokens(self) -> int:
         """Tokens encoded."""
+        ...
+
+    @property
+    def windows(self) -> Sequence[int]:
+        """How many windows each text was split in."""
+        ...
+
+    @property
+    def timings(self) -> Timings:
+        """Where the time went."""
         ...
 
 
@@ -97,10 +108,21 @@ class Encoder(Protocol):
         input_type: Literal["query", "document"],
         *,
         truncate: bool = True,
+        windows: bool = False,
         dimensions: int | None = None,
         priority: int = 0,
     ) -> Vectors:
         """Texts to vectors through the queue."""
+        ...
+
+    async def encode_ids_async(
+        self,
+        rows: Sequence[Sequence[int]],
+        *,
+        dimensions: int | None = None,
+        priority: int = 0,
+    ) -> Vectors:
+        """Token ids of the encoder's own tokenizer to vectors through the queue."""
         ...
 
     def healthy(self) -> str | None:

@@ -13,6 +13,7 @@ from bisect import insort
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,17 +39,27 @@ RETRY_EVERY_S = 1.0
 LONGEST_RETRY_AFTER_S = 30.0
 
 
+class Batched(NamedTuple):
+    """The vectors of a caller's texts, shape (texts, dim), and where their time went."""
+
+    vectors: NDArray[np.float32]
+    queue_s: float
+    inference_s: float
+
+
 @dataclass(eq=False)
 class Job:
     """Texts of one caller, their vectors as they come, and the future that waits for them."""
 
     rows: Sequence[Sequence[int]]
     due: float
-    future: Future[NDArray[np.float32]] = field(default_factory=Future)
+    future: Future[Batched] = field(default_factory=Future)
     waiting: list[int] = field(init=False)
     queued: bool = False
     done: int = 0
     vectors: NDArray[np.float32] | None = None
+    submitted: float = field(default_factory=time.monotonic)
+    inference_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.waiting = list(range(len(self.rows)))
@@ -115,9 +126,7 @@ class Batcher:
             self._admitted -= texts
             self._changed.notify_all()
 
-    def submit(
-        self, rows: Sequence[Sequence[int]], priority: int = SEARCH
-    ) -> Future[NDArray[np.float32]]:
+    def submit(self, rows: Sequence[Sequence[int]], priority: int = SEARCH) -> Future[Batched]:
         """Queue texts that have been admitted.
 
         Args:
@@ -125,8 +134,8 @@ class Batcher:
             priority: ``SEARCH``, ``BULK`` or ``PROBE``.
 
         Returns:
-            The future of their vectors, shape (texts, dim). Cancelling it takes the texts out of
-            the queue. Fails with InferenceError or NotReadyError.
+            The future of their vectors. Cancelling it takes the texts out of the queue. Fails with
+            InferenceError or NotReadyError.
         """
         job = Job(rows, due=time.monotonic() + priority * PRIORITY_STEP_S)
         # The room is given back once, however the job ends.
@@ -227,6 +236,8 @@ class Batcher:
             self._failure = None
             elapsed = max(time.monotonic() - started, 1e-6)
             self._texts_per_s += 0.1 * (len(rows) / elapsed - self._texts_per_s)
+            for job in {job for job, _ in batch}:
+                job.inference_s += elapsed
             _deliver(batch, vectors)
         self._run_started = None
         self._batch = []
@@ -261,8 +272,9 @@ def _deliver(batch: list[tuple[Job, int]], vectors: NDArray[np.float32]) -> None
         job.vectors[index] = vector
         job.done += 1
         if job.done == len(job.rows):
+            waited = time.monotonic() - job.submitted - job.inference_s
             try:
-                job.future.set_result(job.vectors)
+                job.future.set_result(Batched(job.vectors, max(waited, 0.0), job.inference_s))
             except InvalidStateError:  # cancelled while it ran
                 continue
 

@@ -7,9 +7,8 @@ inference thread, so that a priority means something and no two runs fight for t
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -17,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.artifact import GOLDEN, TOKENIZER, Manifest, Precision, read_artifact
-from app.encoder.batcher import BULK, SEARCH, Batcher
+from app.encoder.batcher import BULK, SEARCH, Batched, Batcher
+from app.encoder.encoded import Encoded, Timings, pool_windows, shorten
 from app.encoder.golden import require_golden, unpack_golden
 from app.encoder.session import Device, Session, choose_precision, likely_provider
 from app.encoder.split import Cost
-from app.encoder.tokenizer import InputType, Tokenizer, Tokens
+from app.encoder.tokenizer import InputType, Tokenizer, Windows
 from app.errors import InvalidInputError
 
 QUEUE_TEXTS = 4096
@@ -37,21 +37,6 @@ BLOCKS_AHEAD = 3
 # A run should not keep the next one waiting for long, nor leave the processor's cache.
 RUN_S = 0.02
 LEAST_RUN_TOKENS, MOST_RUN_TOKENS = 1024, 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """What became of some texts.
-
-    Attributes:
-        vectors: Unit rows, shape (texts, dim), float32.
-        truncated: For each text whether it was cut to the encoder's ``max_tokens``.
-        tokens: Tokens of all texts together, special tokens included.
-    """
-
-    vectors: NDArray[np.float32]
-    truncated: list[bool]
-    tokens: int
 
 
 class TextEncoder:
@@ -136,6 +121,7 @@ class TextEncoder:
         input_type: InputType,
         *,
         truncate: bool = True,
+        windows: bool = False,
         dimensions: int | None = None,
         priority: int = BULK,
     ) -> Encoded:
@@ -145,6 +131,7 @@ class TextEncoder:
             texts: Texts, none of them empty.
             input_type: Which prompt to put before each.
             truncate: Cut what is too long rather than refuse it.
+            windows: Neither cut nor refuse it: split it in windows and average their vectors.
             dimensions: Keep this many leading dimensions and normalize again.
             priority: Who goes first; see ``app.encoder.batcher``.
 
@@ -152,30 +139,36 @@ class TextEncoder:
             InvalidInputError: If a text is empty or invisible, or ``dimensions`` does not fit.
             TooLargeError: If a text is too long and is not to be cut.
             InferenceError: If the session failed.
-            NotReadyError: If the encoder is closed or its thread is gone.
+            NotReadyError: If the encoder is closed or its threads are gone.
         """
         self._require_dimensions(dimensions)
-        rows: list[Tokens] = []
-        blocks: list[NDArray[np.float32]] = []
-        running: deque[Future[NDArray[np.float32]]] = deque()
         size = min(BLOCK_TEXTS, self._queue_texts)
+        ready: list[Windows] = []
+        blocks: list[Batched] = []
+        running: deque[Future[Batched]] = deque()
+        tokenize_s = 0.0
         try:
             for first in range(0, len(texts), size):
-                block = self._tokenizer.tokenize(
-                    texts[first : first + size], input_type, truncate=truncate, first=first
+                started = time.perf_counter()
+                some = texts[first : first + size]
+                block = self._read(
+                    some, input_type, truncate=truncate, windows=windows, first=first
                 )
-                if len(running) >= BLOCKS_AHEAD:
-                    blocks.append(running.popleft().result())
-                self._batcher.admit(len(block), wait=True)
-                running.append(self._batcher.submit([row.ids for row in block], priority))
-                rows += block
+                tokenize_s += time.perf_counter() - started
+                ready += block
+                for part in _parts([row for text in block for row in text.rows], size):
+                    if len(running) >= BLOCKS_AHEAD:
+                        blocks.append(running.popleft().result())
+                    self._batcher.admit(len(part), wait=True)
+                    running.append(self._batcher.submit(part, priority))
             while running:
                 blocks.append(running.popleft().result())
         finally:
             for future in running:
                 future.cancel()
-        empty = np.empty((0, self.dim), dtype=np.float32)
-        return _encoded(np.concatenate([empty, *blocks]), rows, dimensions)
+        if not blocks:
+            blocks.append(Batched(np.empty((0, self.dim), dtype=np.float32), 0.0, 0.0))
+        return _encoded(blocks, ready, tokenize_s, dimensions)
 
     async def encode_async(
         self,
@@ -183,29 +176,50 @@ class TextEncoder:
         input_type: InputType,
         *,
         truncate: bool = True,
+        windows: bool = False,
         dimensions: int | None = None,
         priority: int = SEARCH,
     ) -> Encoded:
         """Encode the texts of one request; cancelling the caller takes them out of the queue.
 
         Raises:
-            OverloadedError: If the queue has no room, at once and before any work.
+            OverloadedError: If the queue has no room, at once and before any work; with windows
+                also once it is known how many there are.
             TooLargeError: If the queue could never hold so many texts; or as ``encode``.
             InvalidInputError: As ``encode``.
             InferenceError: As ``encode``.
             NotReadyError: As ``encode``.
         """
-        self._require_dimensions(dimensions)
-        if not texts:
-            raise InvalidInputError("got no texts; expected at least one: send some.")
-        self._batcher.admit(len(texts))
-        try:
-            rows = await self._tokenize_async(texts, input_type, truncate)
-        except BaseException:
-            self._batcher.release(len(texts))
-            raise
-        future = self._batcher.submit([row.ids for row in rows], priority)
-        return _encoded(await asyncio.wrap_future(future), rows, dimensions)
+
+        def read() -> list[Windows]:
+            return self._read(texts, input_type, truncate=truncate, windows=windows)
+
+        size = sum(map(len, texts))
+        inline = len(texts) <= INLINE_TEXTS and size <= INLINE_CHARACTERS
+        return await self._answer(read, len(texts), inline, dimensions, priority)
+
+    async def encode_ids_async(
+        self,
+        rows: Sequence[Sequence[int]],
+        *,
+        dimensions: int | None = None,
+        priority: int = SEARCH,
+    ) -> Encoded:
+        """Encode texts given as token ids of this encoder's own tokenizer; no prompt is added.
+
+        Raises:
+            InvalidInputError: If a row is empty or holds what is no token id of this encoder.
+            TooLargeError: If a row has more than ``max_tokens`` tokens; or as ``encode_async``.
+            OverloadedError: As ``encode_async``.
+            InferenceError: As ``encode``.
+            NotReadyError: As ``encode``.
+        """
+
+        def read() -> list[Windows]:
+            wrapped = self._tokenizer.wrap(rows)
+            return [Windows([row.ids], [len(row.ids)]) for row in wrapped]
+
+        return await self._answer(read, len(rows), True, dimensions, priority)
 
     def encode_query(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Encode queries, blocking; an ``Encode``."""
@@ -233,38 +247,89 @@ class TextEncoder:
         self._queue_texts = queue_texts
         self._batcher = Batcher(self._session.run, cost, queue_texts, canary=rows[:1])
 
-    async def _tokenize_async(
-        self, texts: Sequence[str], input_type: InputType, truncate: bool
-    ) -> list[Tokens]:
-        def tokenize() -> list[Tokens]:
-            return self._tokenizer.tokenize(texts, input_type, truncate=truncate)
+    def _read(
+        self,
+        texts: Sequence[str],
+        input_type: InputType,
+        *,
+        truncate: bool,
+        windows: bool,
+        first: int = 0,
+    ) -> list[Windows]:
+        if windows:
+            return self._tokenizer.windows(texts, input_type, first=first)
+        rows = self._tokenizer.tokenize(texts, input_type, truncate=truncate, first=first)
+        return [Windows([row.ids], [len(row.ids)], row.truncated) for row in rows]
 
-        if len(texts) <= INLINE_TEXTS and sum(map(len, texts)) <= INLINE_CHARACTERS:
-            return tokenize()
-        return await asyncio.get_running_loop().run_in_executor(self._pool, tokenize)
+    async def _answer(
+        self,
+        read: Callable[[], list[Windows]],
+        texts: int,
+        inline: bool,
+        dimensions: int | None,
+        priority: int,
+    ) -> Encoded:
+        self._require_dimensions(dimensions)
+        if not texts:
+            raise InvalidInputError("got no texts; expected at least one: send some.")
+        self._batcher.admit(texts)
+        started = time.perf_counter()
+        try:
+            ready = read() if inline else await self._in_pool(read)
+        except BaseException:
+            self._batcher.release(texts)
+            raise
+        tokenize_s = time.perf_counter() - started
+        rows = [row for text in ready for row in text.rows]
+        if len(rows) > texts:
+            self._batcher.release(texts)
+            self._batcher.admit(len(rows))
+        future = self._batcher.submit(rows, priority)
+        return _encoded([await asyncio.wrap_future(future)], ready, tokenize_s, dimensions)
+
+    async def _in_pool(self, read: Callable[[], list[Windows]]) -> list[Windows]:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, read)
 
     def _require_dimensions(self, dimensions: int | None) -> None:
-        if dimensions is not None and not 1 <= dimensions <= self.dim:
+        trained = (*getattr(self.manifest, "matryoshka", ()), self.dim)
+        if dimensions is None or dimensions in trained:
+            return
+        if len(trained) == 1:
             raise InvalidInputError(
-                f"got dimensions={dimensions}; expected 1 to {self.dim}, the encoder's own: send "
-                "another number, or none for all of them."
+                f"got dimensions={dimensions}; expected {self.dim} or none, because this encoder "
+                "was not trained to be cut to fewer: leave dimensions out."
             )
+        raise InvalidInputError(
+            f"got dimensions={dimensions}; expected one of {', '.join(map(str, trained))}, which "
+            "this encoder was trained to be cut to: send one of them, or none for all."
+        )
 
 
 def _encoded(
-    vectors: NDArray[np.float32], rows: Sequence[Tokens], dimensions: int | None
+    blocks: Sequence[Batched], ready: Sequence[Windows], tokenize_s: float, dimensions: int | None
 ) -> Encoded:
-    if dimensions is not None and dimensions < vectors.shape[1]:
-        vectors = np.ascontiguousarray(vectors[:, :dimensions])
-        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        # What was cut off may have been all there was; any direction is then as good as another.
-        vectors = np.where(norms > 1e-6, vectors, np.float32(1))
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    counts = [len(text.rows) for text in ready]
+    vectors = blocks[0].vectors
+    if len(blocks) > 1:
+        vectors = np.concatenate([block.vectors for block in blocks])  # (windows, dim)
+    pooled = pool_windows(vectors, counts, [weight for text in ready for weight in text.weights])
     return Encoded(
-        vectors=vectors,
-        truncated=[row.truncated for row in rows],
-        tokens=sum(len(row.ids) for row in rows),
+        vectors=shorten(pooled, dimensions),
+        truncated=[text.truncated for text in ready],
+        tokens=sum(len(row) for text in ready for row in text.rows),
+        windows=counts,
+        timings=Timings(
+            tokenize_s=tokenize_s,
+            queue_s=max(block.queue_s for block in blocks),
+            inference_s=sum(block.inference_s for block in blocks),
+        ),
     )
+
+
+def _parts(rows: list[list[int]], size: int) -> Iterator[list[list[int]]]:
+    """Cut a list in parts of at most ``size``."""
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
 
 
 def _measure_cost(

@@ -27,6 +27,7 @@ GROWTH = 4
 MOST_CHARACTERS_PER_TOKEN = 16
 # A cut inside a word (scripts without spaces) changes its last few tokens: they must not be wanted.
 SPARE_TOKENS = 8
+MOST_WINDOWS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,15 @@ class Tokens:
 
     ids: list[int]
     truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """The rows of token ids that stand for one text, and how much each of them counts."""
+
+    rows: list[list[int]]
+    weights: list[int]
+    truncated: bool = False
 
 
 class Tokenizer:
@@ -70,6 +80,7 @@ class Tokenizer:
                 "fill; expected room for text. Export the artifact again."
             )
         self._max_tokens = manifest.max_tokens
+        self._vocab_size = manifest.vocab_size
         self._prompts = {"query": manifest.prompts.query, "document": manifest.prompts.document}
 
     def tokenize(
@@ -87,34 +98,126 @@ class Tokenizer:
             InvalidInputError: If a text is empty, shows nothing, or holds a lone surrogate.
             TooLargeError: If a text is too long and is not to be cut.
         """
+        rows = [
+            Tokens(
+                ids=[*self._prefix, *(row[: self._room] or [self._fallback_id]), *self._suffix],
+                truncated=was_cut or len(row) > self._room,
+            )
+            for row, was_cut in self._leading(texts, input_type, self._room, first)
+        ]
+        if not truncate:
+            self._require_short(rows, first)
+        return rows
+
+    def windows(
+        self, texts: Sequence[str], input_type: InputType, *, first: int = 0
+    ) -> list[Windows]:
+        """Tokenize texts, each in as many windows of ``max_tokens`` as it fills, none cut.
+
+        Windows do not overlap; each begins with the prompt, as every text does.
+
+        Args:
+            texts: Texts from outside.
+            input_type: Which prompt to put before each, "query" or "document".
+            first: Number of the first text, for error messages.
+
+        Raises:
+            InvalidInputError: As ``tokenize``.
+            TooLargeError: If a text fills more than ``MOST_WINDOWS`` windows.
+        """
+        most = self._room * MOST_WINDOWS
+        found = self._leading(texts, input_type, most, first)
+        prompt = self._prompt_ids(input_type)
+        split: list[Windows] = []
+        for index, (row, was_cut) in enumerate(found, first):
+            windows = self._split(row or [self._fallback_id], prompt)
+            if was_cut or len(windows.rows) > MOST_WINDOWS:
+                raise TooLargeError(
+                    f"inputs[{index}] fills more than {MOST_WINDOWS} windows of "
+                    f"{self._max_tokens} tokens; expected a shorter text: split it."
+                )
+            split.append(windows)
+        return split
+
+    def wrap(self, rows: Sequence[Sequence[int]]) -> list[Tokens]:
+        """Check token ids from outside and put special tokens around those that have none.
+
+        Args:
+            rows: Token ids of each text, of this very tokenizer. No prompt is put before them.
+
+        Raises:
+            InvalidInputError: If a row is empty or an id is none of the vocabulary's.
+            TooLargeError: If a row has more than ``max_tokens`` tokens.
+        """
+        wrapped = [Tokens(self._wrap(row, index), False) for index, row in enumerate(rows)]
+        for index, row in enumerate(wrapped):
+            if len(row.ids) > self._max_tokens:
+                raise TooLargeError(
+                    f"inputs[{index}] has {len(row.ids)} tokens, special tokens included; expected "
+                    f"at most {self._max_tokens}, the most that this encoder reads: split it, or "
+                    "send the text to have it cut."
+                )
+        return wrapped
+
+    def _wrap(self, row: Sequence[int], index: int) -> list[int]:
+        ids = list(row)
+        if not ids:
+            raise InvalidInputError(f"inputs[{index}] has no token ids; expected at least one.")
+        # type(...): a truth value is an int to Python.
+        if wrong := [one for one in ids if type(one) is not int or not 0 <= one < self._vocab_size]:
+            raise InvalidInputError(
+                f"inputs[{index}] has the token id {wrong[0]!r:.40}; expected integers from 0 to "
+                f"{self._vocab_size - 1}, made by this model's own tokenizer: send the text itself "
+                "if they are another's."
+            )
+        before, after = self._prefix, self._suffix
+        ends = [*ids[: len(before)], *ids[len(ids) - len(after) :]]
+        if len(ids) >= len(ends) and ends == [*before, *after]:
+            return ids  # its tokenizer has put them there
+        return [*before, *ids, *after]
+
+    def _leading(
+        self, texts: Sequence[str], input_type: InputType, wanted: int, first: int
+    ) -> list[tuple[list[int], bool]]:
+        """Tokenize at least the first ``wanted`` tokens of each text, and say if more was cut."""
         prompt = self._prompts[input_type]
-        most = self._room * MOST_CHARACTERS_PER_TOKEN
-        bounded = [bound(text, most) for text in texts]
+        bounded = [bound(text, wanted * MOST_CHARACTERS_PER_TOKEN) for text in texts]
         # Two steps, so that no prompt can hide that a text is empty.
         ready = [require_text(text, f"inputs[{n}]") for n, (text, _) in enumerate(bounded, first)]
         for index, text in enumerate(ready, first):
             _require_visible(text, index)
         if prompt:
             ready = [require_text(prompt + text) for text in ready]
-        rows = [
-            Tokens(
-                ids=[*self._prefix, *(row[: self._room] or [self._fallback_id]), *self._suffix],
-                truncated=was_cut or len(row) > self._room,
-            )
-            for row, (_, was_cut) in zip(self._tokens_of(ready), bounded, strict=True)
-        ]
-        if not truncate:
-            self._require_short(rows, first)
-        return rows
+        cut = [was_cut for _, was_cut in bounded]
+        return list(zip(self._tokens_of(ready, wanted), cut, strict=True))
 
-    def _tokens_of(self, texts: list[str]) -> list[list[int]]:
-        """Tokenize at least as much of each text as its first ``_room`` tokens need."""
-        limits = [first_reach(text, self._room * FIRST_CHARACTERS_PER_TOKEN) for text in texts]
+    def _prompt_ids(self, input_type: InputType) -> list[int]:
+        prompt = self._prompts[input_type]
+        return self._encode([prompt])[0] if prompt else []
+
+    def _split(self, row: list[int], prompt: list[int]) -> Windows:
+        """Cut one text's tokens into windows, the prompt before each."""
+        if len(row) <= self._room:
+            return Windows([[*self._prefix, *row, *self._suffix]], [len(row)])
+        # The prompt's last token may have merged with the text; what is left of it is repeated.
+        pairs = enumerate(zip(row, prompt, strict=False))
+        lead = prompt[: next((at for at, (ours, its) in pairs if ours != its), None)]
+        size = self._room - len(lead)
+        if size < 1:  # a prompt that fills a window alone
+            lead, size = [], self._room
+        body = row[len(lead) :]
+        parts = [body[start : start + size] for start in range(0, len(body), size)]
+        rows = [[*self._prefix, *lead, *part, *self._suffix] for part in parts]
+        return Windows(rows, [len(part) for part in parts])
+
+    def _tokens_of(self, texts: list[str], wanted: int) -> list[list[int]]:
+        """Tokenize at least as much of each text as its first ``wanted`` tokens need."""
+        limits = [first_reach(text, wanted * FIRST_CHARACTERS_PER_TOKEN) for text in texts]
         rows = self._encode([excerpt(*pair) for pair in zip(texts, limits, strict=True)])
         while open_rows := [
             index
             for index, row in enumerate(rows)
-            if len(texts[index]) > limits[index] and len(row) <= self._room + SPARE_TOKENS
+            if len(texts[index]) > limits[index] and len(row) <= wanted + SPARE_TOKENS
         ]:
             for index in open_rows:
                 limits[index] *= GROWTH

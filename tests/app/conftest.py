@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from app.api.state import Openers, Service
+from app.encoder.encoded import Timings
 from app.errors import (
     ConflictError,
     InferenceError,
@@ -55,6 +56,8 @@ class FakeEncoded:
     vectors: NDArray[np.float32]
     truncated: list[bool]
     tokens: int
+    windows: list[int]
+    timings: Timings = field(default_factory=lambda: Timings(0.001, 0.002, 0.003))
 
 
 @dataclass
@@ -76,6 +79,7 @@ class FakeEncoder:
         input_type: Literal["query", "document"],
         *,
         truncate: bool = True,
+        windows: bool = False,
         dimensions: int | None = None,
         priority: int = 1,
     ) -> FakeEncoded:
@@ -85,7 +89,20 @@ class FakeEncoder:
                 raise InvalidInputError(f"got dimensions={dimensions}; expected 1 to {self.dim}")
             vectors = vectors[:, :dimensions]
             vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
-        return FakeEncoded(vectors, [len(t) > 100 for t in texts], sum(len(t) for t in texts))
+        long = [len(text) > 100 for text in texts]
+        counts = [1 + (len(text) - 1) // 100 if windows else 1 for text in texts]
+        cut = [is_long and not windows for is_long in long]
+        return FakeEncoded(vectors, cut, sum(len(t) for t in texts), counts)
+
+    async def encode_ids_async(
+        self,
+        rows: Sequence[Sequence[int]],
+        *,
+        dimensions: int | None = None,
+        priority: int = 0,
+    ) -> FakeEncoded:
+        texts = [" ".join(map(str, row)) for row in rows]
+        return self.encode(texts, "document", dimensions=dimensions)
 
     async def encode_async(
         self,
@@ -93,6 +110,7 @@ class FakeEncoder:
         input_type: Literal["query", "document"],
         *,
         truncate: bool = True,
+        windows: bool = False,
         dimensions: int | None = None,
         priority: int = 0,
     ) -> FakeEncoded:
@@ -108,7 +126,9 @@ class FakeEncoder:
             except asyncio.CancelledError:
                 self.cancelled += 1
                 raise
-        return self.encode(texts, input_type, truncate=truncate, dimensions=dimensions)
+        return self.encode(
+            texts, input_type, truncate=truncate, windows=windows, dimensions=dimensions
+        )
 
     def encode_query(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return fake_encode(texts)

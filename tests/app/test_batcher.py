@@ -70,7 +70,7 @@ def test_submit_returns_vectors_in_the_callers_order(batcher: Batcher) -> None:
     rows = [[n] * (1 + n * 7 % 60) for n in range(40)]
     batcher.admit(40)
 
-    vectors = batcher.submit(rows).result(TIMEOUT_S)
+    vectors = batcher.submit(rows).result(TIMEOUT_S).vectors
 
     np.testing.assert_array_equal(vectors, [[row[0], len(row)] for row in rows])
     assert batcher.waiting_texts == 0
@@ -161,7 +161,7 @@ def test_job_cancelled_while_it_runs_disturbs_no_other(batcher: Batcher, session
 
     until(lambda: batcher.waiting_texts == 0)
     batcher.admit(1)
-    assert batcher.submit([[5]]).result(TIMEOUT_S)[0, 0] == 5
+    assert batcher.submit([[5]]).result(TIMEOUT_S).vectors[0, 0] == 5
     assert batcher.healthy() is None
 
 
@@ -212,7 +212,7 @@ def test_failing_run_fails_its_jobs_and_shows_until_it_works_again(
     assert session.batches[-1] == [CANARY[0][0]]
     until(lambda: batcher.waiting_texts == 0)  # the room is given back after the answer
     batcher.admit(1)
-    assert batcher.submit([[5]]).result(TIMEOUT_S)[0, 0] == 5
+    assert batcher.submit([[5]]).result(TIMEOUT_S).vectors[0, 0] == 5
     assert batcher.healthy() is None
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from app.artifact import GOLDEN, MANIFEST, Manifest, load_manifest
 from app.checked import describe_file
+from app.encoder.encoded import Encoded
 from app.encoder.encoder import BLOCK_TEXTS, TextEncoder
 from app.encoder.golden import pack_golden
 from app.errors import (
@@ -116,19 +117,133 @@ def test_encode_bad_text_names_its_number_and_leaves_the_queue_empty(encoder: Te
     assert encoder.waiting_texts == 0
 
 
-def test_encode_fewer_dimensions_cuts_and_normalizes(encoder: TextEncoder) -> None:
-    whole = encoder.encode(["some text"], "query").vectors
-    cut = encoder.encode(["some text"], "query", dimensions=8).vectors
+@pytest.fixture
+def nested(encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch) -> TextEncoder:
+    """The encoder as if it had been trained to be cut to 8 or 16 dimensions."""
+    manifest = encoder.manifest.model_copy(update={"matryoshka": [8, 16]})
+    monkeypatch.setattr(encoder, "manifest", manifest)
+    return encoder
+
+
+def test_encode_fewer_dimensions_cuts_and_normalizes(nested: TextEncoder) -> None:
+    whole = nested.encode(["some text"], "query").vectors
+    cut = nested.encode(["some text"], "query", dimensions=8).vectors
 
     np.testing.assert_allclose(cut, whole[:, :8] / np.linalg.norm(whole[:, :8]), atol=1e-6)
 
 
-@pytest.mark.parametrize("dimensions", [0, -1, 65])
-def test_encode_dimensions_that_do_not_fit_are_refused(
-    encoder: TextEncoder, dimensions: int
+@pytest.mark.parametrize("dimensions", [0, -1, 9, 65])
+def test_encode_dimensions_not_trained_for_are_refused(
+    nested: TextEncoder, dimensions: int
 ) -> None:
-    with pytest.raises(InvalidInputError, match="expected 1 to 64"):
-        encoder.encode(["text"], "query", dimensions=dimensions)
+    with pytest.raises(InvalidInputError, match="expected one of 8, 16, 64"):
+        nested.encode(["text"], "query", dimensions=dimensions)
+
+
+def test_encode_dimensions_of_an_encoder_not_trained_to_be_cut_are_its_own(
+    encoder: TextEncoder,
+) -> None:
+    whole = encoder.encode(["text"], "query", dimensions=64).vectors
+
+    assert whole.shape == (1, 64)
+    with pytest.raises(InvalidInputError, match="expected 64 or none"):
+        encoder.encode(["text"], "query", dimensions=16)
+
+
+def test_encode_windows_average_the_windows_by_their_tokens(encoder: TextEncoder) -> None:
+    words = [f"maize{n}" for n in range(100)]
+    text = " ".join(words)
+    ids = encoder._tokenizer.windows([text], "document")[0].rows
+    parts = [asyncio.run(encoder.encode_ids_async([row])).vectors[0] for row in ids]
+    expected = sum(len(row) * part for row, part in zip(ids, parts, strict=True))
+
+    encoded = encoder.encode(["short", text, "short"], "document", windows=True)
+
+    assert encoded.windows == [1, len(ids), 1]
+    assert encoded.truncated == [False, False, False]
+    assert sum(map(len, ids)) < encoded.tokens < sum(map(len, ids)) + 20
+    assert len(ids) > 2
+    np.testing.assert_allclose(
+        encoded.vectors[1], expected / np.linalg.norm(expected), rtol=0, atol=1e-5
+    )
+    np.testing.assert_array_equal(encoded.vectors[0], encoded.vectors[2])
+
+
+def test_encode_windows_of_short_texts_are_the_texts(encoder: TextEncoder) -> None:
+    plain = encoder.encode(GOLDEN_TEXTS, "document")
+    split = encoder.encode(GOLDEN_TEXTS, "document", windows=True)
+
+    short = [n for n, is_cut in enumerate(plain.truncated) if not is_cut]
+    assert len(short) > 10
+    np.testing.assert_allclose(split.vectors[short], plain.vectors[short], rtol=0, atol=1e-6)
+
+
+def test_encode_windows_more_than_the_queue_holds_are_done_in_turn(narrow: TextEncoder) -> None:
+    text = " ".join(f"maize{n}" for n in range(800))
+
+    encoded = narrow.encode([text], "document", windows=True)
+
+    assert encoded.windows[0] > 20
+    assert narrow.waiting_texts == 0
+
+
+def test_encode_async_windows_take_room_in_the_queue(narrow: TextEncoder) -> None:
+    text = " ".join(f"maize{n}" for n in range(800))
+
+    with pytest.raises(TooLargeError, match="at most 20"):
+        asyncio.run(narrow.encode_async([text], "document", windows=True))
+    assert narrow.waiting_texts == 0
+    medium = " ".join(text.split()[:100])
+    encoded = asyncio.run(narrow.encode_async([medium] * 2, "document", windows=True))
+    expected = narrow.encode([medium], "document", windows=True)
+    np.testing.assert_allclose(encoded.vectors[1], expected.vectors[0], rtol=0, atol=1e-6)
+
+
+def test_encode_ids_async_gives_what_the_text_gives(encoder: TextEncoder) -> None:
+    texts = ["water the maize", "x"]
+    rows = [row.ids for row in encoder._tokenizer.tokenize(texts, "query")]
+
+    encoded = asyncio.run(encoder.encode_ids_async(rows))
+
+    expected = encoder.encode(texts, "query")
+    np.testing.assert_allclose(encoded.vectors, expected.vectors, rtol=0, atol=1e-6)
+    assert encoded.tokens == expected.tokens
+    assert encoded.windows == [1, 1]
+
+
+def test_encode_ids_async_bad_ids_are_refused_and_give_their_room_back(
+    narrow: TextEncoder,
+) -> None:
+    for rows in ([[5], []], [[5], [-1]], [[10**6]], [[True]]):
+        with pytest.raises(InvalidInputError, match=r"inputs\["):
+            asyncio.run(narrow.encode_ids_async(rows))
+    with pytest.raises(TooLargeError, match="65 tokens"):
+        asyncio.run(narrow.encode_ids_async([[5] * 65]))
+    with pytest.raises(InvalidInputError, match="got no texts"):
+        asyncio.run(narrow.encode_ids_async([]))
+    assert narrow.waiting_texts == 0
+
+
+def test_encode_tells_where_the_time_went(
+    narrow: TextEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(narrow, monkeypatch)
+
+    async def two() -> tuple[Encoded, Encoded]:
+        first = asyncio.create_task(narrow.encode_async(["first"], "query"))
+        while not gate.runs:
+            await asyncio.sleep(0.005)
+        second = asyncio.create_task(narrow.encode_async(["second"], "query"))
+        await asyncio.sleep(0.1)
+        gate.open()
+        return await first, await second
+
+    first, second = asyncio.run(two())
+
+    # The first was in the model for as long as the second waited for it.
+    assert first.timings.inference_s >= 0.1 > first.timings.queue_s
+    assert second.timings.queue_s >= 0.09 > second.timings.inference_s
+    assert 0 < second.timings.tokenize_s < 1
 
 
 def test_encode_every_kind_of_character_gives_a_finite_unit_vector(encoder: TextEncoder) -> None:
@@ -164,9 +279,9 @@ def test_encode_from_many_threads_mixes_nothing_up(encoder: TextEncoder) -> None
 def test_encode_async_gives_what_blocking_gives(encoder: TextEncoder, count: int) -> None:
     texts = [f"water the maize {n}" for n in range(count)]
 
-    encoded = asyncio.run(encoder.encode_async(texts, "query", dimensions=16))
+    encoded = asyncio.run(encoder.encode_async(texts, "query", dimensions=64))
 
-    expected = encoder.encode(texts, "query", dimensions=16)
+    expected = encoder.encode(texts, "query")
     np.testing.assert_allclose(encoded.vectors, expected.vectors, rtol=0, atol=1e-6)
     assert encoded.tokens == expected.tokens
 

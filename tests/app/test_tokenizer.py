@@ -9,7 +9,7 @@ from tokenizers import models, normalizers, pre_tokenizers, processors
 
 from app.artifact import Manifest, load_manifest
 from app.encoder.excerpt import is_visible
-from app.encoder.tokenizer import Tokenizer
+from app.encoder.tokenizer import MOST_WINDOWS, Tokenizer
 from app.errors import ArtifactError, InvalidInputError, TooLargeError
 
 MAX_TOKENS = 64
@@ -213,3 +213,51 @@ def test_is_visible_over_all_of_unicode_splits_as_the_standard_does() -> None:
     hidden = [0x09, 0x20, 0x7F, 0xA0, 0xAD, 0x34F, 0x200B, 0x200F, 0x2028, 0x202E, 0x2060, 0x206F]
     assert not shown[hidden].any()
     assert shown[[0xAE, 0x350, 0x2010, 0x202F + 1, 0x2070]].all()
+
+
+def test_windows_cover_the_text_and_each_begins_with_the_prompt(manifest: Manifest) -> None:
+    prompted = manifest.model_copy(
+        update={"max_tokens": 6, "prompts": manifest.prompts.model_copy(update={"query": "h g "})}
+    )
+    tokenizer = opened(word_tokenizer(), prompted)
+
+    plain, asked = (tokenizer.windows(["a b c d e"], kind)[0] for kind in ("document", "query"))
+
+    a, b, c, d, e, g, h = (4 + "abcdefgh".index(letter) for letter in "abcdegh")
+    assert plain.rows == [[2, a, b, c, d, 3], [2, e, 3]]
+    assert plain.weights == [4, 1]
+    assert asked.rows == [[2, h, g, a, b, 3], [2, h, g, c, d, 3], [2, h, g, e, 3]]
+    assert asked.weights == [2, 2, 1]
+
+
+def test_windows_short_text_is_what_tokenize_gives(tokenizer: Tokenizer) -> None:
+    text = "The doctor comes to the village."
+
+    (windows,) = tokenizer.windows([text], "query")
+
+    assert windows.rows == [tokenizer.tokenize([text], "query")[0].ids]
+    assert not windows.truncated
+
+
+def test_windows_too_many_are_refused_by_number(manifest: Manifest) -> None:
+    tokenizer = opened(word_tokenizer(), manifest.model_copy(update={"max_tokens": 4}))
+
+    (most,) = tokenizer.windows(["a b " * MOST_WINDOWS], "query")
+
+    assert len(most.rows) == MOST_WINDOWS
+    for text in ("a b " * MOST_WINDOWS + "c", "a" * 10**6):
+        with pytest.raises(TooLargeError, match=r"inputs\[7\] fills more than 256 windows"):
+            tokenizer.windows(["a", text], "query", first=6)
+
+
+def test_windows_empty_text_is_refused(tokenizer: Tokenizer) -> None:
+    with pytest.raises(InvalidInputError, match=r"inputs\[1\]"):
+        tokenizer.windows(["a", " "], "query")
+
+
+def test_wrap_puts_special_tokens_around_ids_that_have_none(manifest: Manifest) -> None:
+    tokenizer = opened(word_tokenizer(), manifest)
+
+    rows = tokenizer.wrap([[4, 5], [2, 4, 5, 3], [2], [4, 3]])
+
+    assert [row.ids for row in rows] == [[2, 4, 5, 3], [2, 4, 5, 3], [2, 2, 3], [2, 4, 3, 3]]
