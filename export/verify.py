@@ -55,7 +55,8 @@ def verify_artifact(
         ArtifactError: If a figure is beyond its tolerance; names the figure.
     """
     manifest, contents = read_artifact(
-        folder, lambda m: (TOKENIZER, *(graph.graph for graph in m.precisions.values()))
+        folder,
+        lambda m: (TOKENIZER, *(n for graph in m.precisions.values() for n in graph.weighty)),
     )
     tokenizer = Tokenizer(contents[TOKENIZER], manifest)
     sample = [text for some in texts.sample.values() for text in some]
@@ -64,7 +65,8 @@ def verify_artifact(
     figures: dict[str, Any] = {}
     sessions: dict[Precision, Session] = {}
     for precision, graph in manifest.precisions.items():
-        session = Session(contents[graph.graph], manifest, device="cpu", threads=0)
+        weights = contents[graph.weights] if graph.weights else None
+        session = Session(contents[graph.graph], manifest, weights=weights, device="cpu", threads=0)
         sessions[precision] = session
         encoder = TextEncoder.open(folder, device="cpu", precision=precision)
         try:

@@ -91,11 +91,18 @@ class TextEncoder:
             return choose_precision(manifest, precision, provider)
 
         manifest, contents = read_artifact(
-            artifact, lambda m: (TOKENIZER, GOLDEN, m.precisions[chosen(m)].graph)
+            artifact, lambda m: (TOKENIZER, GOLDEN, *m.precisions[chosen(m)].weighty)
         )
         tokenizer = Tokenizer(contents[TOKENIZER], manifest)
-        graph = contents[manifest.precisions[chosen(manifest)].graph]
-        session = Session(graph, manifest, device=device, threads=threads)
+        graph = manifest.precisions[chosen(manifest)]
+        session = Session(
+            contents.pop(graph.graph),
+            manifest,
+            # Popped: once the session has them, they need not stay in memory.
+            weights=contents.pop(graph.weights) if graph.weights else None,
+            device=device,
+            threads=threads,
+        )
         encoder = cls(manifest, chosen(manifest), tokenizer, session)
         encoder._start(contents[GOLDEN], max_batch_tokens, queue_texts)
         return encoder

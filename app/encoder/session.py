@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.artifact import Manifest, Precision
+from app.encoder.weights import external_tensors
 from app.errors import ArtifactError, ProviderError
 
 # Read when the library is loaded; unset, it sends usage statistics.
@@ -43,10 +44,18 @@ class Session:
         threads: Threads that one run uses on the CPU.
     """
 
-    def __init__(self, graph: bytes, manifest: Manifest, *, device: Device, threads: int) -> None:
+    def __init__(
+        self,
+        graph: bytes,
+        manifest: Manifest,
+        *,
+        weights: bytes | None = None,
+        device: Device,
+        threads: int,
+    ) -> None:
         self.threads = threads or cpu_limit()
         self._pad_id = manifest.pad_id
-        self._session = _open(graph, device, self.threads)
+        self._session = open_graph(graph, weights, device, self.threads)
         self.provider: str = self._session.get_providers()[0]
         if device == "cuda" and self.provider != CUDA:
             raise ProviderError(
@@ -142,7 +151,16 @@ def _quotas(root: Path) -> list[float]:
     return quotas
 
 
-def _open(graph: bytes, device: Device, threads: int) -> onnxruntime.InferenceSession:
+def open_graph(
+    graph: bytes, weights: bytes | None, device: Device, threads: int
+) -> onnxruntime.InferenceSession:
+    """Open a graph on the device, its weights inside or in the bytes of a file of their own.
+
+    Raises:
+        ArtifactError: If ONNX Runtime cannot load it.
+        ProviderError: If CUDA is asked for and this build of ONNX Runtime has none.
+    """
+    outside = external_tensors(graph, weights)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -151,6 +169,9 @@ def _open(graph: bytes, device: Device, threads: int) -> onnxruntime.InferenceSe
     options.enable_cpu_mem_arena = False
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
+    # The session copies or packs each value, so these views end with this function.
+    values = [onnxruntime.OrtValue.ortvalue_from_numpy(view) for view in outside.values()]
+    options.add_external_initializers(list(outside), values)
     providers = [CPU]
     if likely_provider(device) == CUDA:
         onnxruntime.preload_dlls(directory="")
