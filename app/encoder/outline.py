@@ -1,34 +1,38 @@
 """What an ONNX file says about itself, read without building it: opsets and other files it names.
 
 A graph may keep tensors in other files and name them by path, so a file from outside could make
-the runtime read whatever path it likes. ONNX Runtime refuses most of that by itself; here nothing
-is left to it: the paths are read from the file first, and one that is not the weights' own is
-refused. The file is a protobuf; this walks down to where tensors may stand and skips all else, so
-the weights inside cost nothing.
+the runtime read whatever path it likes. ONNX Runtime refuses most of that by itself (of graphs
+loaded from bytes it still opens files in the working directory); here nothing is left to it: the
+paths are read first, and a graph that names any is refused. The file is a protobuf; this walks
+down to where tensors may stand and skips all else, so the weights inside cost nothing.
 """
 
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.errors import ArtifactError
 
 _MODEL, _GRAPH, _NODE, _ATTRIBUTE, _TENSOR = "model", "graph", "node", "attribute", "tensor"
-_ENTRY, _OPSET, _SPARSE, _FUNCTION, _TRAINING = "entry", "opset", "sparse", "function", "training"
+_OPSET, _SPARSE, _FUNCTION, _TRAINING = "opset", "sparse", "function", "training"
 
-# Message -> number of a field that leads to tensors, opsets or paths -> its message (onnx.proto).
+# Message -> number of a field that leads to tensors or opsets -> its message (onnx.proto).
 FIELDS: Mapping[str, Mapping[int, str]] = {
     _MODEL: {7: _GRAPH, 8: _OPSET, 20: _TRAINING, 25: _FUNCTION},
     _GRAPH: {1: _NODE, 5: _TENSOR, 15: _SPARSE},
     _NODE: {5: _ATTRIBUTE},
     _ATTRIBUTE: {5: _TENSOR, 6: _GRAPH, 10: _TENSOR, 11: _GRAPH, 22: _SPARSE, 23: _SPARSE},
-    _TENSOR: {13: _ENTRY},
     _SPARSE: {1: _TENSOR, 2: _TENSOR},
     _FUNCTION: {7: _NODE, 9: _OPSET, 11: _ATTRIBUTE},
     _TRAINING: {1: _GRAPH, 2: _GRAPH},
 }
 MOST_DEPTH = 64
 
+_TENSOR_NAME, _EXTERNAL_DATA, _DATA_LOCATION, _EXTERNAL = 8, 13, 14, 1
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+"""A name without a path, as the manifest lists files."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,14 @@ class Outline:
 
     Attributes:
         opsets: Version of each operator set; the standard one is "ai.onnx".
-        locations: Paths of other files that its tensors are kept in.
+        outside: Initializers of the main graph that are kept in another file, by name with the
+            path of that file. Only these can be handed over from memory.
+        hidden: Paths of files that tensors anywhere else (branches, constants, functions) are in.
     """
 
-    opsets: dict[str, int]
-    locations: frozenset[str]
+    opsets: dict[str, int] = field(default_factory=dict)
+    outside: dict[str, str] = field(default_factory=dict)
+    hidden: set[str] = field(default_factory=set)
 
 
 def read_outline(graph: bytes) -> Outline:
@@ -50,56 +57,74 @@ def read_outline(graph: bytes) -> Outline:
     Raises:
         ArtifactError: If it is no protobuf of that form.
     """
-    opsets: dict[str, int] = {}
-    locations: set[str] = set()
+    outline = Outline()
     try:
-        for kind, content in _walk(memoryview(graph), _MODEL, 0):
-            if kind == _OPSET:
+        for path, content in _walk(memoryview(graph), (_MODEL,)):
+            if path[-1] == _OPSET:
                 found = dict(_fields(content))
-                opsets[_text(found.get(1, b"")) or "ai.onnx"] = int(found.get(2, 0))
+                outline.opsets[_text(found.get(1, b"")) or "ai.onnx"] = int(found.get(2, 0))
+            elif (tensor := _outside(content)) is None:
                 continue
-            found = dict(_fields(content))
-            if _text(found.get(1, b"")) == "location":
-                locations.add(_text(found.get(2, b"")))
+            elif path == (_MODEL, _GRAPH, _TENSOR):
+                outline.outside[tensor[0]] = tensor[1]
+            else:
+                outline.hidden.add(tensor[1])
     except (ValueError, IndexError, TypeError) as error:
         raise ArtifactError(
-            f"got a graph that is no ONNX file ({error}); expected one that `python -m export` "
-            "wrote. Export the artifact again."
+            f"got bytes that are no ONNX graph ({error}); ONNX Runtime cannot load them; expected "
+            "a graph. Export the artifact again."
         ) from error
-    return Outline(opsets, frozenset(locations))
+    return outline
 
 
-def require_own_weights(graph: bytes, weights: str | None) -> None:
-    """Refuse a graph that names any file but its own weights.
-
-    Args:
-        graph: Content of the ONNX file.
-        weights: Name of the file of weights that goes with it, or None.
+def require_no_paths(outline: Outline) -> None:
+    """Refuse a graph that names files by path, or in places where none can be handed over.
 
     Raises:
-        ArtifactError: If it names another path.
+        ArtifactError: If it does.
     """
-    expected = {weights} if weights else set[str]()
-    if foreign := sorted(read_outline(graph).locations - expected):
+    paths = outline.hidden | {one for one in outline.outside.values() if not _PLAIN.fullmatch(one)}
+    if paths:
         raise ArtifactError(
-            f"got a graph with tensors in {foreign[0]!r:.80} (one of {len(foreign)} such paths); "
-            f"expected them in {weights or 'the graph itself'}, for no other file is checked. "
-            "Do not use this artifact; export it again, or fetch it anew."
+            f"got a graph that ONNX Runtime would make read {min(paths)!r:.80} (one of "
+            f"{len(paths)} such paths); expected its weights in itself or in the manifest's file "
+            "of weights, for no other is checked. Do not use this artifact: fetch it anew, or "
+            "export it again."
         )
 
 
-def _walk(content: memoryview, kind: str, depth: int) -> Iterator[tuple[str, memoryview]]:
-    """Give every opset and every entry of external data, however deep it stands."""
-    if depth > MOST_DEPTH:
+def _outside(tensor: memoryview) -> tuple[str, str] | None:
+    """Give a tensor's name and the path of the file that it is in, or None if it is in none."""
+    name = location = ""
+    is_outside = False
+    for number, value in _fields(tensor):
+        if number == _TENSOR_NAME:
+            name = _text(value)
+        elif number == _DATA_LOCATION:
+            is_outside |= value == _EXTERNAL
+        elif number == _EXTERNAL_DATA and not isinstance(value, int):
+            is_outside = True
+            entry = dict(_fields(value))
+            if _text(entry.get(1, b"")) == "location":
+                location = _text(entry.get(2, b""))
+    return (name, location) if is_outside else None
+
+
+def _walk(
+    content: memoryview, path: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], memoryview]]:
+    """Give every tensor and opset, however deep it stands, with the kinds of messages above it."""
+    if len(path) > MOST_DEPTH:
         raise ValueError(f"messages more than {MOST_DEPTH} deep")
-    inner = FIELDS[kind]
+    inner = FIELDS[path[-1]]
     for number, value in _fields(content):
         if number not in inner or isinstance(value, int):
             continue
-        if inner[number] in (_ENTRY, _OPSET):
-            yield inner[number], value
+        below = (*path, inner[number])
+        if inner[number] in (_TENSOR, _OPSET):
+            yield below, value
         else:
-            yield from _walk(value, inner[number], depth + 1)
+            yield from _walk(value, below)
 
 
 def _fields(content: memoryview) -> Iterator[tuple[int, memoryview | int]]:

@@ -8,7 +8,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from app.encoder.outline import FIELDS, read_outline, require_own_weights
+from app.encoder.outline import FIELDS, read_outline, require_no_paths
+from app.encoder.session import open_graph
 from app.errors import ArtifactError
 
 MESSAGES = {
@@ -17,7 +18,6 @@ MESSAGES = {
     "node": onnx.NodeProto,
     "attribute": onnx.AttributeProto,
     "tensor": onnx.TensorProto,
-    "entry": onnx.StringStringEntryProto,
     "opset": onnx.OperatorSetIdProto,
     "sparse": onnx.SparseTensorProto,
     "function": onnx.FunctionProto,
@@ -88,34 +88,52 @@ def test_fields_are_those_of_onnx() -> None:
 
 
 def test_fields_lead_to_every_tensor_and_opset_that_onnx_knows() -> None:
-    kind_of = {message.DESCRIPTOR.full_name: kind for kind, message in MESSAGES.items()}
-    left_out = {
-        ("graph", "metadata_props"),
-        ("node", "metadata_props"),
-        ("model", "metadata_props"),
-    }
-    left_out |= {("tensor", "metadata_props"), ("function", "metadata_props")}
-    left_out |= {("graph", "quantization_annotation")}  # names of tensors, no tensors
-    left_out |= {("training", "initialization_binding"), ("training", "update_binding")}
+    known = {message.DESCRIPTOR.full_name for message in MESSAGES.values()}
     for kind in FIELDS:
-        for field in MESSAGES[kind].DESCRIPTOR.fields:
-            message = field.message_type
-            if message and message.full_name in kind_of and (kind, field.name) not in left_out:
-                assert field.number in FIELDS[kind], f"{kind}.{field.name}"
+        for one in MESSAGES[kind].DESCRIPTOR.fields:
+            if one.message_type and one.message_type.full_name in known:
+                assert one.number in FIELDS[kind], f"{kind}.{one.name}"
 
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("path", ["../secret", "/etc/hostname", "weights.bin/../x", "\x00"])
-def test_require_own_weights_finds_a_path_wherever_it_stands(
+def test_require_no_paths_finds_a_path_wherever_it_stands(
     place: Callable[[str], onnx.ModelProto], path: str
 ) -> None:
-    graph = place(path).SerializeToString()
+    outline = read_outline(place(path).SerializeToString())
 
-    assert read_outline(graph).locations == {path}
-    for weights in (None, "weights.bin"):
-        with pytest.raises(ArtifactError, match="expected them in"):
-            require_own_weights(graph, weights)
-    require_own_weights(place("weights.bin").SerializeToString(), "weights.bin")
+    assert {*outline.outside.values(), *outline.hidden} == {path}
+    with pytest.raises(ArtifactError, match="would make read"):
+        require_no_paths(outline)
+
+
+def test_require_no_paths_only_initializers_may_be_elsewhere() -> None:
+    for place in PLACES:
+        outline = read_outline(place("weights.bin").SerializeToString())
+        if place is initializer:
+            assert outline.outside == {"w": "weights.bin"}
+            require_no_paths(outline)
+        else:
+            with pytest.raises(ArtifactError, match="would make read"):
+                require_no_paths(outline)
+
+
+@pytest.mark.parametrize("place", PLACES[1:])
+def test_open_graph_reads_no_file_of_the_working_directory(
+    place: Callable[[str], onnx.ModelProto], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "weights.bin").write_bytes(bytes(8))
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(ArtifactError, match=r"would make read 'weights\.bin'"):
+        open_graph(place("weights.bin").SerializeToString(), None, "cpu", 1)
+
+
+def test_read_outline_external_tensor_without_a_path_is_outside() -> None:
+    model = initializer("x")
+    del model.graph.initializer[0].external_data[:]
+
+    assert read_outline(model.SerializeToString()).outside == {"w": ""}
 
 
 def test_read_outline_reads_opsets_and_skips_weights_inside() -> None:
@@ -128,7 +146,8 @@ def test_read_outline_reads_opsets_and_skips_weights_inside() -> None:
     outline = read_outline(model.SerializeToString())
 
     assert outline.opsets == {"ai.onnx": 20, "com.microsoft": 1}
-    assert outline.locations == frozenset()
+    assert not outline.outside
+    assert not outline.hidden
 
 
 def test_read_outline_agrees_with_onnx_on_the_default_graph() -> None:
@@ -151,7 +170,7 @@ def test_read_outline_agrees_with_onnx_on_the_default_graph() -> None:
     ],
 )
 def test_read_outline_of_something_else_is_refused(content: bytes) -> None:
-    with pytest.raises(ArtifactError, match="no ONNX file"):
+    with pytest.raises(ArtifactError, match="no ONNX graph"):
         read_outline(content)
 
 
