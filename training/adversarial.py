@@ -20,6 +20,7 @@ from torch import Tensor
 
 from training import distributed
 from training.config import AdversarialSection
+from training.draws import Draws, spread_rows
 from training.model import Encoder
 from training.passes import Block, LossOf, Noise, Passes
 
@@ -71,10 +72,10 @@ class Ball:
             inside = inside * (self.radius / size.clamp(min=self.radius)).clamp(max=1.0)
         return self.reach * inside
 
-    def sample(self, share: float, dim: int, generator: torch.Generator) -> Tensor:
+    def sample(self, share: float, dim: int, draws: Draws) -> Tensor:
         """Draw noise of norm ``share`` of the radius (``max``: uniform up to it)."""
         shape = (*self.reach.shape[:2], dim)
-        drawn = 2 * torch.rand(shape, generator=generator, device=self.reach.device) - 1
+        drawn = 2 * draws.uniform(shape, self.reach.device) - 1
         drawn = drawn * (self.reach > 0)
         if self.norm != "max":
             drawn = self._unit(drawn)
@@ -136,7 +137,7 @@ class Adversary:
         blocks: Sequence[Block],
         loss_of: LossOf,
         clean_gradients: Sequence[Tensor],
-        generator: torch.Generator,
+        draws: Draws,
     ) -> AdversarialResult:
         """Add ``weight`` times the gradient of the loss under noise to the parameters'.
 
@@ -145,7 +146,7 @@ class Adversary:
             blocks: The sides of the batch.
             loss_of: From their vectors to the loss.
             clean_gradients: Of the clean loss by each block's noise points, if wanted.
-            generator: Of the first noise.
+            draws: Of the first noise.
 
         References:
             PGD: Madry et al. 2018, section 2.1, https://arxiv.org/abs/1706.06083. FreeLB: Zhu et
@@ -158,12 +159,12 @@ class Adversary:
         balls = self.balls(passes.encoder, blocks, radius)
         attack = _Attack(section, passes, blocks, loss_of, balls)
         if section.method == "freelb":
-            loss = attack.learn_on_the_way(attack.start(generator))
+            loss = attack.learn_on_the_way(attack.start(draws))
             return AdversarialResult(loss, radius, radius / token_norm)
         if section.method == "fgm":
             noise = [ball.ascent(g) for ball, g in zip(balls, clean_gradients, strict=True)]
         else:
-            noise = attack.climb(attack.start(generator), clean_gradients)
+            noise = attack.climb(attack.start(draws), clean_gradients)
         found = passes.backward(blocks, loss_of, weight=section.weight, noise=Noise(noise))
         return AdversarialResult(found.loss, radius, radius / token_norm)
 
@@ -188,11 +189,14 @@ class _Attack:
     loss_of: LossOf
     balls: Sequence[Ball]
 
-    def start(self, generator: torch.Generator) -> list[Tensor]:
+    def start(self, draws: Draws) -> list[Tensor]:
         """Draw the first noise."""
         one = self.passes.encoder.token_embeddings(self.blocks[0].input_ids[:1, :1])
         dim = one.shape[-1]
-        return [ball.sample(self.section.start, dim, generator) for ball in self.balls]
+        return [
+            ball.sample(self.section.start, dim, draws.of(block))
+            for ball, block in zip(self.balls, self.blocks, strict=True)
+        ]
 
     def climb(self, noise: Sequence[Tensor], first: Sequence[Tensor]) -> list[Tensor]:
         """Take the steps of PGD; ``first``: gradients at the first noise, if they are known."""
@@ -242,9 +246,17 @@ def movable_tokens(block: Block, special_ids: Sequence[int]) -> Tensor:
 
 
 @torch.no_grad()
-def mean_token_norm(encoder: Encoder, blocks: Sequence[Block], sample: int = 4096) -> Tensor:
-    """Return the mean L2 norm of the embeddings of the first tokens of each process' batch."""
-    ids = torch.cat([block.input_ids[block.attention_mask.bool()] for block in blocks])[:sample]
+def mean_token_norm(encoder: Encoder, blocks: Sequence[Block], sample: int = 8192) -> Tensor:
+    """Return the mean L2 norm of the embeddings of some tokens of the whole batch.
+
+    Args:
+        encoder: Whose embeddings.
+        blocks: Of this process.
+        sample: Tokens to look at, padding counted; whole texts are taken.
+    """
+    texts = sample // sum(block.input_ids.shape[1] for block in blocks)
+    chosen = [(block, spread_rows(block, texts)) for block in blocks]
+    ids = torch.cat([b.input_ids[rows][b.attention_mask[rows].bool()] for b, rows in chosen])
     norms = encoder.token_embeddings(ids[None]).norm(dim=-1)[0]  # (tokens,)
     both = distributed.total(torch.stack([norms.sum(), norms.new_tensor(float(len(norms)))]))
     return both[0] / both[1]

@@ -18,6 +18,7 @@ from training.collation import Batch, Side
 from training.config import TrainConfig
 from training.contrastive import Temperature
 from training.distillation import TeacherVectors
+from training.draws import Draws
 from training.model import Encoder
 from training.objective import Objective, names_of
 from training.passes import Block, Passes, StatesLoss
@@ -63,7 +64,7 @@ class Composition(nn.Module):
         """
         config, device = self.config, self.temperature.log_inverse.device
         names = names_of(batch)
-        blocks = [_block(getattr(batch, name), device) for name in names]
+        blocks = [_block(getattr(batch, name), batch, device) for name in names]
         objective = Objective(
             config,
             self.temperature,
@@ -72,7 +73,7 @@ class Composition(nn.Module):
             taught=self._taught(batch, device),
         )
         seed = np.random.SeedSequence([config.run.seed, step, distributed.rank()])
-        dropout, noise = (int(word) for word in seed.generate_state(2))
+        dropout = int(seed.generate_state(1)[0])
         passes = Passes(
             encoder, config.batches.chunk, PRECISIONS[config.run.precision], scale, dropout
         )
@@ -81,16 +82,16 @@ class Composition(nn.Module):
         kept = [name for name in names if name != "noisy"]
         noisy_blocks, clean_gradients = blocks[: len(kept)], clean_gradients[: len(kept)]
         under_noise = Objective(config, self.temperature, kept, objective.masked, objective.taught)
-        generator = torch.Generator(device).manual_seed(noise)
+        draws = Draws(config.run.seed, step)
         if config.adversarial.method != "none":
             result = self._adversary.run(
-                passes, noisy_blocks, under_noise, clean_gradients, generator
+                passes, noisy_blocks, under_noise, clean_gradients, draws.fork()
             )
             found["loss"] = found["loss"] + config.adversarial.weight * result.loss
             found["loss_adversarial"] = result.loss
             found["epsilon"], found["relative_epsilon"] = result.radius, result.relative_radius
         if config.smoothing.noise != "none":
-            smoothed = self._smoother.run(passes, noisy_blocks, under_noise, generator)
+            smoothed = self._smoother.run(passes, noisy_blocks, under_noise, draws.fork())
             found["loss"] = found["loss"] + config.smoothing.weight * smoothed.loss
             found["loss_smoothing"] = smoothed.loss
             found["sigma"], found["relative_sigma"] = smoothed.sigma, smoothed.relative_sigma
@@ -140,8 +141,13 @@ def clean_weight(config: TrainConfig) -> float:
     return max(weight, 0.0) if abs(weight) > 1e-9 else 0.0
 
 
-def _block(side: Side, device: torch.device) -> Block:
-    return Block(_tensor(side.input_ids, device), _tensor(side.attention_mask, device))
+def _block(side: Side, batch: Batch, device: torch.device) -> Block:
+    """Move one side to the device, and say which rows of the whole batch it has."""
+    pairs, own = len(batch.pivots), len(batch.query.input_ids)
+    each = len(side.input_ids) // own  # texts of a pair: one, or its hard negatives
+    first = pairs * distributed.rank() // distributed.world()
+    tensors = _tensor(side.input_ids, device), _tensor(side.attention_mask, device)
+    return Block(*tensors, first=first * each, rows=pairs * each)
 
 
 def _tensor(values: np.ndarray, device: torch.device) -> Tensor:

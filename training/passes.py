@@ -34,10 +34,24 @@ StatesLoss = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Token ids and mask of one side of a batch in this process, both of shape (texts, seq)."""
+    """One side of a batch in this process.
+
+    Attributes:
+        input_ids: Shape (texts, seq).
+        attention_mask: Shape (texts, seq).
+        first: Row of the whole batch that the first text is.
+        rows: Texts of this side in the whole batch; 0: there are no others.
+    """
 
     input_ids: Tensor
     attention_mask: Tensor
+    first: int = 0
+    rows: int = 0
+
+    @property
+    def all_rows(self) -> int:
+        """Texts of this side in the whole batch."""
+        return self.rows or len(self.input_ids)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from torch import Tensor
 from training import distributed
 from training.adversarial import mean_token_norm, movable_tokens
 from training.config import SmoothingSection
+from training.draws import Draws, spread_rows
 from training.model import Encoder
 from training.passes import Block, LossOf, Noise, Passes
 
@@ -52,7 +53,7 @@ class Smoother:
         passes: Passes,
         blocks: Sequence[Block],
         loss_of: LossOf,
-        generator: torch.Generator,
+        draws: Draws,
     ) -> SmoothingResult:
         """Add ``weight`` times the mean gradient over the copies to the parameters'.
 
@@ -65,7 +66,7 @@ class Smoother:
         sigma = torch.as_tensor(sigma, device=norm.device)
         losses = []
         for _ in range(section.copies):
-            values = [self.draw(encoder, block, sigma, dim, generator) for block in blocks]
+            values = [self.draw(encoder, block, sigma, dim, draws) for block in blocks]
             found = passes.backward(
                 blocks,
                 loss_of,
@@ -75,9 +76,7 @@ class Smoother:
             losses.append(found.loss)
         return SmoothingResult(torch.stack(losses).mean(), sigma, sigma * math.sqrt(dim) / norm)
 
-    def draw(
-        self, encoder: Encoder, block: Block, sigma: Tensor, dim: int, generator: torch.Generator
-    ) -> Tensor:
+    def draw(self, encoder: Encoder, block: Block, sigma: Tensor, dim: int, draws: Draws) -> Tensor:
         """Draw noise for a block, shape (batch, points, dim).
 
         A point that is the mean of n tokens, m of them movable, gets the mean of their noises:
@@ -89,9 +88,9 @@ class Smoother:
         moving, total = moving[..., None], total[..., None]  # (batch, points, 1)
         shape = (*moving.shape[:2], dim)
         if self.section.noise == "gaussian":
-            drawn = torch.randn(shape, generator=generator, device=sigma.device)
+            drawn = draws.of(block).normal(shape, sigma.device)
             return sigma * moving.sqrt() / total * drawn
-        return sigma / total * _uniform_sum(moving, shape, generator)
+        return sigma / total * _uniform_sum(moving, shape, draws.of(block))
 
     def _token_norm(self, encoder: Encoder, blocks: Sequence[Block]) -> tuple[Tensor, int]:
         """Return the mean norm that sigma is relative to, and the dimension of the noise."""
@@ -103,12 +102,15 @@ class Smoother:
 
 @torch.no_grad()
 def mean_state_norm(encoder: Encoder, blocks: Sequence[Block]) -> Tensor:
-    """Return the mean L2 norm of the last states of some texts of each block, without noise."""
+    """Return the mean L2 norm of the last states of some texts of the whole batch, clean."""
     totals = torch.zeros(2, device=blocks[0].input_ids.device)
     was_training = encoder.training
     encoder.eval()
     for block in blocks:
-        ids, mask = block.input_ids[:SAMPLED_TEXTS], block.attention_mask[:SAMPLED_TEXTS]
+        rows = spread_rows(block, SAMPLED_TEXTS)
+        ids, mask = block.input_ids[rows], block.attention_mask[rows]
+        if not len(ids):
+            continue
         norms = encoder.token_states(encoder.token_embeddings(ids), mask).norm(dim=-1)
         totals += torch.stack([(norms * mask).sum(), mask.sum().to(norms.dtype)])
     encoder.train(was_training)
@@ -116,7 +118,7 @@ def mean_state_norm(encoder: Encoder, blocks: Sequence[Block]) -> Tensor:
     return totals[0] / totals[1]
 
 
-def _uniform_sum(counts: Tensor, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+def _uniform_sum(counts: Tensor, shape: tuple[int, ...], draws: Draws) -> Tensor:
     """Sum ``counts`` uniform variables of variance 1, entry by entry.
 
     The sum of more than a dozen differs from a normal one of its variance by less than any batch
@@ -125,10 +127,10 @@ def _uniform_sum(counts: Tensor, shape: tuple[int, ...], generator: torch.Genera
     device = counts.device
     summed = torch.zeros(shape, device=device)
     few = counts <= MOST_UNIFORM
+    normals = draws.fork()  # how many uniform ones are drawn depends on this process' texts
     for index in range(int(counts[few].max()) if bool(few.any()) else 0):
-        drawn = torch.rand(shape, generator=generator, device=device)
+        drawn = draws.uniform(shape, device)
         summed += math.sqrt(12.0) * (drawn - 0.5) * (counts > index)
     if bool(few.all()):
         return summed
-    normal = torch.randn(shape, generator=generator, device=device)
-    return torch.where(few, summed, counts.sqrt() * normal)
+    return torch.where(few, summed, counts.sqrt() * normals.normal(shape, device))

@@ -31,9 +31,20 @@ EVERYTHING = {
     "augmentation": {"self_teaching": 0.5, "typo_probability": 0.5},
     "distillation": {"pooled": 0.5},
 }
+# Noise that is drawn: it must not depend on how many processes share the batch.
+DRAWN = {
+    "adversarial": {"method": "freelb", "start": 0.8, "weight": 0.3},
+    "smoothing": {"noise": "uniform", "copies": 2, "sigma": 0.5, "weight": 0.4},
+}
 CASES: dict[str, dict[str, Any]] = {
     "static": {"kind": "static", **EVERYTHING},
     "transformer": {"kind": "transformer", "chunk": 3, **EVERYTHING},
+    "static, drawn": {"kind": "static", **DRAWN},
+    "transformer, drawn": {
+        "kind": "transformer",
+        **DRAWN,
+        "smoothing": {**DRAWN["smoothing"], "noise": "gaussian", "at": "states"},
+    },
 }
 
 

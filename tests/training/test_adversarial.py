@@ -14,6 +14,7 @@ from training.adversarial import Adversary, Ball, advance, mean_token_norm, mova
 from training.assembly import new_encoder
 from training.config import AdversarialSection, EncoderSection
 from training.contrastive import info_nce
+from training.draws import Draws
 from training.model import Encoder
 from training.passes import Block, Noise, Passes
 
@@ -68,8 +69,7 @@ def attack(encoder: Encoder, chosen: Adversary, blocks: list[Block], chunk: int 
     clean = Passes(encoder, chunk).backward(
         blocks, contrast, weight=0.5, want_gradients=chosen.wants_clean_gradients
     )
-    generator = torch.Generator().manual_seed(0)
-    return chosen.run(passes, blocks, contrast, clean.noise_gradients, generator).loss.item()
+    return chosen.run(passes, blocks, contrast, clean.noise_gradients, Draws(0)).loss.item()
 
 
 def loss_at_tokens(encoder: Encoder, blocks: list[Block], noises: Sequence[Tensor]) -> float:
@@ -139,8 +139,7 @@ def test_ball_steps_and_samples_stay_inside_and_off_what_may_not_move(norm: str)
     torch.manual_seed(0)
     free = (torch.rand(5, 7, 1) > 0.3).float()
     ball = Ball(norm, torch.tensor(0.3), free)  # type: ignore[arg-type]
-    generator = torch.Generator().manual_seed(1)
-    noise = ball.sample(0.5, 4, generator)
+    noise = ball.sample(0.5, 4, Draws(1))
     assert 0 < ball.size(noise).max() <= 0.5 * 0.3 * (1 + 1e-5)
     for _ in range(5):
         (noise,) = advance([ball], [noise], [torch.randn(5, 7, 4)], 0.7)
@@ -218,8 +217,8 @@ def test_pgd_raises_the_loss_more_than_random_noise_of_equal_norm(kind: str, nor
     assert found > clean
     balls = chosen.balls(encoder, blocks, 0.3 * mean_token_norm(encoder, blocks))
     for seed in range(10):
-        generator = torch.Generator().manual_seed(seed)
-        random = [ball.sample(1.0, 16, generator) for ball in balls]
+        draws = Draws(seed)
+        random = [ball.sample(1.0, 16, draws) for ball in balls]
         noisy = Passes(encoder).backward(blocks, contrast, weight=0, noise=Noise(random)).loss
         assert found >= noisy.item()
 
@@ -281,7 +280,6 @@ def test_adversary_radius_is_told_either_way() -> None:
     assert norm == pytest.approx(rows.mean().item(), rel=1e-5)
     for relative, radius, share in ((True, 0.5 * norm, 0.5), (False, 0.5, 0.5 / norm)):
         chosen = adversary("freelb", epsilon=0.5, relative=relative)
-        generator = torch.Generator().manual_seed(0)
-        found = chosen.run(Passes(encoder), blocks, contrast, [], generator)
+        found = chosen.run(Passes(encoder), blocks, contrast, [], Draws(0))
         assert found.radius.item() == pytest.approx(radius, rel=1e-5)
         assert found.relative_radius.item() == pytest.approx(share, rel=1e-5)

@@ -13,6 +13,7 @@ from training import distributed
 from training.config import ConfigError
 
 ROOT = Path(__file__).parents[2]
+CASES = ("static", "transformer", "static, drawn", "transformer, drawn")
 
 
 @pytest.fixture(scope="module")
@@ -30,20 +31,20 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return [torch.load(folder / name) for name in ("one", "two-0", "two-1")]
 
 
-@pytest.mark.parametrize("kind", ["static", "transformer"])
+@pytest.mark.parametrize("kind", CASES)
 def test_two_processes_make_the_steps_of_one(kind: str, recorded: list[dict[str, Any]]) -> None:
     one, *two = recorded
     for other in two:
         for step in range(2):
             parts, expected = other[f"{kind} {step}"], one[f"{kind} {step}"]
             assert parts.keys() == expected.keys()
-            assert "loss_self_teaching" in parts
+            assert ("loss_smoothing" if "drawn" in kind else "loss_self_teaching") in parts
             assert parts == pytest.approx(expected, rel=1e-4)
         for name, tensor in one[kind].items():
             assert torch.allclose(tensor, other[kind][name], atol=1e-5), name
 
 
-@pytest.mark.parametrize("kind", ["static", "transformer"])
+@pytest.mark.parametrize("kind", CASES)
 def test_two_processes_hold_the_same_bits(kind: str, recorded: list[dict[str, Any]]) -> None:
     _, left, right = recorded
     for name, tensor in left[kind].items():

@@ -12,6 +12,7 @@ from training.adversarial import mean_token_norm
 from training.assembly import new_encoder
 from training.config import EncoderSection, SmoothingSection
 from training.contrastive import info_nce
+from training.draws import Draws
 from training.model import Encoder
 from training.passes import Block, Noise, Passes
 from training.smoothing import Smoother, mean_state_norm
@@ -46,8 +47,7 @@ def smoother(noise: str, **keys: object) -> Smoother:
 @pytest.mark.parametrize("noise", ["gaussian", "uniform"])
 def test_smoother_entries_have_deviation_sigma_at_tokens_that_may_move(noise: str) -> None:
     encoder, (block, _) = make("transformer"), batch(2000)
-    generator = torch.Generator().manual_seed(0)
-    drawn = smoother(noise).draw(encoder, block, torch.tensor(0.3), DIM, generator)
+    drawn = smoother(noise).draw(encoder, block, torch.tensor(0.3), DIM, Draws(0))
     assert drawn.shape == (2000, 6, DIM)
     free = block.attention_mask.bool() & (block.input_ids != SPECIAL)
     assert drawn[free].std().item() == pytest.approx(0.3, rel=0.01)
@@ -60,12 +60,12 @@ def test_smoother_entries_have_deviation_sigma_at_tokens_that_may_move(noise: st
 @pytest.mark.parametrize("noise", ["gaussian", "uniform"])
 def test_smoother_noise_of_a_mean_is_the_mean_of_noises(noise: str) -> None:
     """Moments and extremes of the static short cut against noise at tokens, then averaged."""
-    texts = 4000
+    texts = 12_000
     static, (block, _) = make("static"), batch(texts)
-    chosen, generator = smoother(noise), torch.Generator().manual_seed(0)
+    chosen, draws = smoother(noise), Draws(0)
     sigma = torch.tensor(0.3)
-    short = chosen.draw(static, block, sigma, DIM, generator)[:, 0]  # (texts, dim)
-    tokens = chosen.draw(make("transformer"), block, sigma, DIM, generator)
+    short = chosen.draw(static, block, sigma, DIM, draws)[:, 0]  # (texts, dim)
+    tokens = chosen.draw(make("transformer"), block, sigma, DIM, draws)
     means = tokens.sum(dim=1) / block.attention_mask.sum(dim=1, keepdim=True)
     for rows in (slice(0, None, 2), slice(1, None, 2)):  # 3 of 4 tokens move, and 5 of 6
         for power in (2, 4):
@@ -77,9 +77,8 @@ def test_smoother_noise_of_a_mean_is_the_mean_of_noises(noise: str) -> None:
 
 def test_smoother_uniform_mean_of_many_tokens_has_the_variance_of_their_sum() -> None:
     ids = torch.full((3000, 40), 5)
-    generator = torch.Generator().manual_seed(0)
     drawn = smoother("uniform").draw(
-        make("static"), Block(ids, torch.ones_like(ids)), torch.tensor(1.0), DIM, generator
+        make("static"), Block(ids, torch.ones_like(ids)), torch.tensor(1.0), DIM, Draws(0)
     )
     assert drawn.std().item() == pytest.approx(1 / math.sqrt(40), rel=0.01)
 
@@ -89,14 +88,13 @@ def test_smoother_relative_sigma_is_the_size_of_a_tokens_noise_in_mean_norms(
     at: str, kind: str
 ) -> None:
     encoder, blocks = make(kind), batch()
-    generator = torch.Generator().manual_seed(0)
-    found = smoother("gaussian", sigma=0.2, at=at).run(Passes(encoder), blocks, contrast, generator)
+    found = smoother("gaussian", sigma=0.2, at=at).run(Passes(encoder), blocks, contrast, Draws(0))
     norm = (mean_token_norm if at == "embeddings" else mean_state_norm)(encoder, blocks).item()
     size = torch.randn(4000, DIM).norm(dim=1).pow(2).mean().sqrt().item() * found.sigma.item()
     assert size / norm == pytest.approx(0.2, rel=0.02)
     assert found.relative_sigma.item() == pytest.approx(0.2, rel=1e-5)
     absolute = smoother("gaussian", sigma=0.2, at=at, relative=False).run(
-        Passes(encoder), blocks, contrast, generator
+        Passes(encoder), blocks, contrast, Draws(0)
     )
     assert absolute.sigma.item() == pytest.approx(0.2)
     assert absolute.relative_sigma.item() == pytest.approx(0.2 * math.sqrt(DIM) / norm, rel=1e-5)
@@ -121,13 +119,11 @@ def test_smoother_averages_loss_and_gradients_over_copies(kind: str, at: str) ->
     encoder, blocks = make(kind), batch()
     reference = copy.deepcopy(encoder)
     chosen = smoother("gaussian", sigma=0.5, copies=3, at=at, weight=0.6, relative=False)
-    found = chosen.run(Passes(encoder), blocks, contrast, torch.Generator().manual_seed(4))
-    generator = torch.Generator().manual_seed(4)
+    found = chosen.run(Passes(encoder), blocks, contrast, Draws(4))
+    draws = Draws(4)
     losses = []
     for _ in range(3):
-        values = [
-            chosen.draw(reference, block, torch.tensor(0.5), DIM, generator) for block in blocks
-        ]
+        values = [chosen.draw(reference, block, torch.tensor(0.5), DIM, draws) for block in blocks]
         noise = Noise(values, at)  # type: ignore[arg-type]
         losses.append(Passes(reference).backward(blocks, contrast, weight=0.2, noise=noise).loss)
     assert found.loss.item() == pytest.approx(torch.stack(losses).mean().item(), rel=1e-6)

@@ -17,6 +17,7 @@ from training.classification.config import PairConfig
 from training.classification.model import PairClassifier
 from training.classification.pairs import PairSet
 from training.classification.tokenization import PairTokenizer
+from training.draws import Draws
 from training.gradients import clip_gradients
 from training.optimizer import moments_of, restore_moments
 from training.passes import Block, Passes
@@ -72,7 +73,7 @@ class PairTrainer:
         config, metrics = self.config, self.progress.metrics
         # Dropout and noise depend on the step alone, so there is no generator's state to keep.
         seed = config.run.seed * 1_000_003 + self.progress.step
-        generator = torch.Generator(self.device).manual_seed(seed)
+        draws = Draws(config.run.seed, self.progress.step)
         precision = torch.bfloat16 if config.run.precision == "bf16" else None
         passes = Passes(self.model, config.batches.chunk, precision, seed=seed)
         blocks = [
@@ -89,12 +90,12 @@ class PairTrainer:
             clean = passes.backward(blocks, loss_of, weight=weight, want_gradients=wanted)
             loss, gradients = weight * float(clean.loss), clean.noise_gradients
         if self._adversary is not None:
-            found = self._adversary.run(passes, blocks, loss_of, gradients, generator)
+            found = self._adversary.run(passes, blocks, loss_of, gradients, draws.fork())
             metrics["epsilon"] = float(found.radius)
             metrics["relative_epsilon"] = float(found.relative_radius)
             loss += config.adversarial.weight * float(found.loss)
         if self._smoother is not None:
-            found = self._smoother.run(passes, blocks, loss_of, generator)
+            found = self._smoother.run(passes, blocks, loss_of, draws.fork())
             metrics["sigma"] = float(found.sigma)
             metrics["relative_sigma"] = float(found.relative_sigma)
             loss += config.smoothing.weight * float(found.loss)
