@@ -173,12 +173,46 @@ def write_sentence_transformer(folder: Path, pooling: str, prompts: dict[str, st
         (folder / name).write_text(json.dumps(content))
 
 
+# Sizes and activation of the layers of "dense"; the second has no bias.
+DENSE = ((BODY_DIM, 24, "ReLU"), (24, 12, "Tanh"))
+
+
+def add_dense(folder: Path) -> None:
+    """Put dense layers between pooling and unit length of a sentence-transformers folder."""
+    import torch
+    from safetensors.torch import save_file
+
+    modules = json.loads((folder / "modules.json").read_text())
+    last = modules.pop()
+    dice = torch.Generator().manual_seed(2)
+    for place, (inputs, outputs, activation) in enumerate(DENSE, 2):
+        layer = folder / f"{place}_Dense"
+        layer.mkdir()
+        bias = place == 2
+        stated = {
+            "in_features": inputs,
+            "out_features": outputs,
+            "bias": bias,
+            "activation_function": f"torch.nn.modules.activation.{activation}",
+        }
+        (layer / "config.json").write_text(json.dumps(stated))
+        weights = {"linear.weight": torch.randn(outputs, inputs, generator=dice) / 4}
+        if bias:
+            weights["linear.bias"] = torch.randn(outputs, generator=dice) / 4
+        save_file(weights, layer / "model.safetensors")
+        kind = "sentence_transformers.models.Dense"
+        modules.append({"idx": place, "name": str(place), "path": layer.name, "type": kind})
+    place = len(modules)
+    modules.append({**last, "idx": place, "name": str(place), "path": f"{place}_Normalize"})
+    (folder / "modules.json").write_text(json.dumps(modules))
+
+
 @pytest.fixture(scope="session")
 def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Gives the folder of a small pretrained body by its kind; not to be changed.
 
     ``BODIES`` are saved as transformers does; "mean", "cls" and "last" are a minilm with prompts
-    and that pooling, as sentence-transformers saves it.
+    and that pooling, as sentence-transformers saves it; "dense" is "mean" with ``DENSE`` layers.
     """
     made: dict[str, Path] = {}
 
@@ -190,7 +224,10 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
                 write_body(made[kind], kind)
             else:
                 prompts = {"query": "the query: ", "passage": "the text: "}
-                write_sentence_transformer(made[kind], kind, prompts)
+                pooling = "mean" if kind == "dense" else kind
+                write_sentence_transformer(made[kind], pooling, prompts)
+            if kind == "dense":
+                add_dense(made[kind])
         return made[kind]
 
     return folder

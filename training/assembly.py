@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from torch import nn
 
 from training.backbones import (
@@ -20,7 +21,7 @@ from training.backbones import (
 )
 from training.checkpoint import CheckpointError, EncoderConfig, Snapshot, load_checkpoint
 from training.config import EncoderSection, TrainConfig
-from training.folders import Folder, read_tokenizer, special_ids
+from training.folders import Folder, Pooling, read_tokenizer, special_ids
 from training.model import Encoder, StaticEncoder, TransformerEncoder
 from training.transplant import transplant_rows
 from training.vocabulary import (
@@ -61,6 +62,12 @@ def first_encoder(config: TrainConfig, vocabulary: Vocabulary) -> Encoder:
         )
     if isinstance(encoder, TransformerEncoder):
         _require_positions(section, encoder.backbone)
+    if config.distillation.transport and encoder.state_dim != found.dim:
+        raise CheckpointError(
+            f"{section.start or section.backbone} has token states of {encoder.state_dim} "
+            f"dimensions and, after its dense layers, vectors of {found.dim}: transport compares "
+            "states with the teacher's, so set distillation.transport = 0"
+        )
     encoder.config = found.model_copy(
         update={"max_tokens": section.max_tokens, "prompts": dict(vocabulary.prompts)}
     )
@@ -117,24 +124,65 @@ def _on_backbone(config: TrainConfig, vocabulary: Vocabulary) -> Encoder:
     section = config.encoder
     folder = open_backbone(section)
     backbone = read_backbone(folder.path)
-    hidden = backbone.config.hidden_size
-    if hidden != section.dim:
-        raise CheckpointError(
-            f"the backbone {section.backbone} has hidden size {hidden}, the configuration "
-            f"encoder.dim {section.dim}: set encoder.dim = {hidden}"
-        )
     if config.tokenizer.source == "learn":
         _exchange_vocabulary(backbone, folder, vocabulary, config.run.seed)
-    encoder_config = EncoderConfig(
-        kind="transformer",
-        dim=section.dim,
-        vocab_size=len(backbone.get_input_embeddings().weight),
+    encoder = pretrained_encoder(
+        folder,
+        backbone,
+        pooling=section.pooling,
         max_tokens=section.max_tokens,
         pad_id=vocabulary.pad_id,
-        pooling=section.pooling,
-        backbone=describe_backbone(backbone),
     )
-    return TransformerEncoder(encoder_config, backbone)
+    if (dim := encoder.config.dim) != section.dim:
+        made = "its dense layers make" if folder.dense else "it has hidden size"
+        raise CheckpointError(
+            f"got the backbone {section.backbone}, {made} {dim}, and encoder.dim {section.dim}: "
+            f"set encoder.dim = {dim}"
+        )
+    return encoder
+
+
+def pretrained_encoder(
+    folder: Folder, backbone: Any, *, pooling: Pooling, max_tokens: int, pad_id: int
+) -> TransformerEncoder:
+    """Put pooling and a folder's dense layers on its body.
+
+    Args:
+        folder: Whose dense layers and prompts are taken.
+        backbone: As ``read_backbone`` gives it.
+        pooling: Of the body's states.
+        max_tokens: Where texts will be cut.
+        pad_id: Of the vocabulary.
+
+    Raises:
+        CheckpointError: If the dense layers cannot be read or do not fit.
+    """
+    hidden = backbone.config.hidden_size
+    layers = tuple(part.layer for part in folder.dense)
+    if layers and layers[0].inputs != hidden:
+        raise CheckpointError(
+            f"the dense layer {folder.dense[0].path} takes {layers[0].inputs} dimensions, the body "
+            f"{folder.path} gives {hidden}: expected parts of one model"
+        )
+    try:
+        config = EncoderConfig(
+            kind="transformer",
+            dim=layers[-1].outputs if layers else hidden,
+            vocab_size=len(backbone.get_input_embeddings().weight),
+            max_tokens=max_tokens,
+            pad_id=pad_id,
+            pooling=pooling,
+            prompts={"query": "", "document": "", **folder.prompts},
+            backbone=describe_backbone(backbone),
+            dense=layers,
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]["msg"]
+        raise CheckpointError(f"{folder.path} makes no encoder: {first}") from error
+    encoder = TransformerEncoder(config, backbone)
+    for layer, part in zip(encoder.dense, folder.dense, strict=True):
+        layer.load_state_dict(part.weights())
+    return encoder
 
 
 def _exchange_vocabulary(backbone: Any, folder: Folder, vocabulary: Vocabulary, seed: int) -> None:

@@ -16,6 +16,7 @@ from torch import nn
 
 from training.checkpoint import CheckpointError
 from training.config import EncoderSection
+from training.weights import require_all, require_plain, require_safetensors
 
 _PROBED = 6  # tokens of the text that an unknown architecture is tried out on
 
@@ -49,7 +50,8 @@ def read_backbone(path: Path) -> Any:
         CheckpointError: If it cannot be read, lacks weights, or is of an architecture that is not
             supported.
     """
-    _require_safetensors(path)
+    require_plain(path)
+    require_safetensors(path)
     model_class, layout = _find_class(path)
     try:
         with _quiet():
@@ -64,11 +66,7 @@ def read_backbone(path: Path) -> Any:
             )
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"cannot read the backbone {path}: {_first_line(error)}") from error
-    if missing := sorted(report["missing_keys"]):
-        raise CheckpointError(
-            f"the backbone {path} lacks {len(missing)} weights, {missing[0]} among them: expected "
-            f"all of a {model_class.__name__}"
-        )
+    require_all(path, backbone, report)
     _require_encoder(backbone, path)
     # Padding is masked out, so its row needs no exception; in a vocabulary learned later, that id
     # may be a word.
@@ -167,19 +165,6 @@ def _quiet() -> Iterator[None]:
 def _without_pooler(model_class: Any) -> dict[str, bool]:
     takes = "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
     return {"add_pooling_layer": False} if takes else {}
-
-
-def _require_safetensors(path: Path) -> None:
-    if any(path.glob("*.safetensors")):
-        return
-    pickled = sorted(found.name for found in path.glob("pytorch_model*.bin"))
-    if pickled:
-        raise CheckpointError(
-            f"{path} holds its weights in {pickled[0]}, a pickle, which can run code: expected "
-            "model.safetensors. If you trust it, convert it with AutoModel.from_pretrained(FOLDER)"
-            ".save_pretrained(FOLDER) of transformers"
-        )
-    raise CheckpointError(f"cannot read the backbone {path}: no model.safetensors there")
 
 
 @torch.no_grad()

@@ -20,10 +20,10 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -39,6 +39,18 @@ class CheckpointError(ValueError):
     """A checkpoint is missing, incomplete or changed; the message says which file, in one line."""
 
 
+class DenseLayer(BaseModel):
+    """A layer between pooling and unit length: out = activation(W x + b), plus x if residual."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    inputs: int = Field(ge=1)
+    outputs: int = Field(ge=1)
+    bias: bool = True
+    activation: str = Field(default="Tanh", description="class of torch.nn; see training.dense")
+    residual: bool = Field(default=False, description="x goes through a matrix if sizes differ")
+
+
 class EncoderConfig(BaseModel):
     """What is needed, beside weights and tokenizer, to run an encoder."""
 
@@ -52,6 +64,15 @@ class EncoderConfig(BaseModel):
     pooling: Literal["mean", "cls", "last"] = "mean"
     prompts: dict[str, str] = Field(default_factory=lambda: {"query": "", "document": ""})
     backbone: dict[str, Any] | None = Field(default=None, description="transformers configuration")
+    dense: tuple[DenseLayer, ...] = Field(default=(), description="after pooling, in order")
+
+    @model_validator(mode="after")
+    def _check_dense(self) -> Self:
+        wanted = [*(layer.inputs for layer in self.dense[1:]), self.dim]
+        for layer, dim in zip(self.dense, wanted, strict=False):
+            if layer.outputs != dim:
+                raise ValueError(f"a dense layer gives {layer.outputs} dimensions: expected {dim}")
+        return self
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,7 +202,7 @@ class TransportDistillation:
 
     def _ask(self, texts: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         if not len(texts):
-            return torch.zeros(0, 1, self._encoder.config.dim), torch.zeros(0, 1)
+            return torch.zeros(0, 1, self._encoder.state_dim), torch.zeros(0, 1)
         return self._states_of(self._texts.take(texts).to_pylist())
 
 

@@ -4,8 +4,8 @@ What is read here is the description alone: which tokenizer, which pooling, whic
 in a folder is run or unpickled, and what cannot be followed to the letter is refused by name.
 """
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,9 @@ from typing import Any, Literal
 from tokenizers import Tokenizer, normalizers
 
 from training.checkpoint import CheckpointError
+from training.conversion import convert_tokenizer, require_known_tokenizer
+from training.dense import DenseFolder, open_dense
+from training.modules import MODULES, read_json, read_parts
 from training.tokens import Role
 
 Pooling = Literal["mean", "cls", "last"]
@@ -31,6 +34,28 @@ _PROMPTS: dict[Role, tuple[str, ...]] = {
     "query": ("query",),
     "document": ("document", "passage", "corpus"),
 }
+_SPELLED_OUT = 100_000  # a longer model_max_length is transformers' way to say that there is none
+# What a Transformer's own file may say beside lengths and case, and stay a plain body.
+_PLAIN: dict[str, tuple[Any, ...]] = {
+    "transformer_task": (None, "feature-extraction"),
+    "module_output_name": (None, "token_embeddings"),
+    "query_expansion": (None,),
+    "query_length": (None,),
+    "document_length": (None,),
+    "tokenizer_name_or_path": (None,),
+}
+_TEXT = {"method": "forward", "method_output_name": "last_hidden_state"}
+# Options of loading that decide how a body is computed, not what comes out.
+_HARMLESS = {
+    "add_pooling_layer",
+    "attn_implementation",
+    "dtype",
+    "torch_dtype",
+    "trust_remote_code",
+    "use_cache",
+    "use_safetensors",
+}
+_CARD_DIMENSIONS = re.compile(r'"matryoshka_dims":\s*\[([\d,\s]*)\]')
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +67,20 @@ class Folder:
         pooling: As a sentence-transformers folder states it; None: a plain transformer.
         prompts: What is put before queries and documents.
         max_tokens: Where the folder itself cuts texts; None: it does not say.
+        tokenizer_max: Where its tokenizer cuts texts if nothing else does; None: it does not say.
         lowercase: Whether texts are lower-cased before they are tokenized.
+        dense: Layers after pooling, in order.
+        matryoshka: Dimensions that its vectors were trained to be cut to, ascending.
     """
 
     path: Path
     pooling: Pooling | None = None
     prompts: Mapping[Role, str] = field(default_factory=dict)
     max_tokens: int | None = None
+    tokenizer_max: int | None = None
     lowercase: bool = False
+    dense: tuple[DenseFolder, ...] = ()
+    matryoshka: tuple[int, ...] = ()
 
 
 def open_folder(path: Path) -> Folder:
@@ -67,14 +98,14 @@ def open_folder(path: Path) -> Folder:
             f"no backbone at {path}: expected a folder that was downloaded before (nothing is "
             "fetched)"
         )
-    if (path / "modules.json").is_file():
+    if (path / MODULES).is_file():
         return _open_sentence_transformer(path)
     if not (path / "config.json").is_file():
         raise CheckpointError(
             f"{path} holds neither config.json nor modules.json: expected a folder that "
             "transformers or sentence-transformers saved"
         )
-    return Folder(path)
+    return Folder(path, tokenizer_max=_tokenizer_max(path), matryoshka=_matryoshka(path, path))
 
 
 def read_tokenizer(folder: Folder) -> Tokenizer:
@@ -84,19 +115,14 @@ def read_tokenizer(folder: Folder) -> Tokenizer:
         CheckpointError: If there is none that can be read.
     """
     path = folder.path / TOKENIZER
-    if not path.is_file():
-        slow = [name for name in _slow_files(folder.path) if (folder.path / name).is_file()]
-        got = f"only {', '.join(slow)}" if slow else "no tokenizer"
-        raise CheckpointError(
-            f"{folder.path} holds {got}: expected {TOKENIZER}. If transformers has a fast "
-            "tokenizer for this model, write it with AutoTokenizer.from_pretrained(FOLDER)"
-            ".save_pretrained(FOLDER); else learn a vocabulary on a new encoder (leave "
-            "encoder.backbone out)"
-        )
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the engine raises bare Exception for any broken file
-        raise CheckpointError(f"cannot read the tokenizer {path}: {error}") from error
+    require_known_tokenizer(folder.path)
+    if path.is_file():
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the engine raises bare Exception for any broken file
+            raise CheckpointError(f"cannot read the tokenizer {path}: {error}") from error
+    else:
+        tokenizer = convert_tokenizer(folder.path)
     tokenizer.no_padding()
     tokenizer.no_truncation()
     if folder.lowercase:
@@ -134,52 +160,82 @@ def special_ids(folder: Folder, tokenizer: Tokenizer) -> dict[str, int]:
     return found
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        CheckpointError: If the file cannot be read or is none.
-    """
-    value = _read(path)
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} holds a {type(value).__name__}: expected a JSON object")
-    return value
-
-
 def _open_sentence_transformer(path: Path) -> Folder:
-    modules = list(_modules(path))
-    kinds = [kind for kind, _ in modules]
-    if kinds[:2] != ["Transformer", "Pooling"] or kinds[2:] not in ([], ["Normalize"]):
+    parts = read_parts(path)
+    kinds = [part.kind for part in parts]
+    # Unit length is ours at the end anyway; before a dense layer it would change what comes out.
+    middle = kinds[2:-1] if kinds[-1:] == ["Normalize"] else kinds[2:]
+    if kinds[:2] != ["Transformer", "Pooling"] or set(middle) - {"Dense"}:
         raise CheckpointError(
-            f"{path} is made of {', '.join(kinds) or 'nothing'}: expected Transformer, Pooling and "
-            "perhaps Normalize; other parts are not supported"
+            f"{path} is made of {', '.join(kinds) or 'nothing'}: expected Transformer, Pooling, "
+            "any number of Dense and perhaps Normalize, in this order; other parts are not "
+            "supported"
         )
-    body, pooling = modules[0][1], modules[1][1]
+    body, pooling = parts[0].path, parts[1].path
     if not (body / "config.json").is_file():
         raise CheckpointError(f"{body} holds no config.json: expected that of a transformer")
-    described: dict[str, Any] = {}
-    for name in sorted(body.glob("sentence_*_config.json")):
-        described |= read_json(name)
+    described = _describe_body(body)
     longest = described.get("max_seq_length")
     return Folder(
         path=body,
         pooling=_read_pooling(pooling / "config.json"),
         prompts=_read_prompts(path),
         max_tokens=longest if isinstance(longest, int) else None,
+        tokenizer_max=_tokenizer_max(body),
         lowercase=bool(described.get("do_lower_case")),
+        dense=tuple(open_dense(part.path) for part in parts if part.kind == "Dense"),
+        matryoshka=_matryoshka(path, body),
     )
 
 
-def _modules(path: Path) -> Iterator[tuple[str, Path]]:
-    """List the parts of a sentence-transformers folder in order: kind and folder of each."""
-    modules = _read(path / "modules.json")
-    try:
-        for module in sorted(modules, key=lambda module: module["idx"]):
-            yield module["type"].rpartition(".")[2], path / module["path"]
-    except (TypeError, KeyError, AttributeError) as error:
+def _describe_body(body: Path) -> dict[str, Any]:
+    """Read what sentence-transformers says of a body, and that it uses it plainly.
+
+    Raises:
+        CheckpointError: If it asks for something that is not followed here.
+    """
+    described: dict[str, Any] = {}
+    for name in sorted(body.glob("sentence_*_config.json")):
+        described |= read_json(name)
+    asked = [key for key, plain in _PLAIN.items() if described.get(key) not in plain]
+    texts = (described.get("modality_config") or {}).get("text", _TEXT)
+    asked += ["modality_config"] if texts != _TEXT else []
+    for key, value in described.items():
+        if key.endswith(("_args", "_kwargs")):
+            asked += [f"{key}.{option}" for option in set(value or {}) - _HARMLESS]
+    if asked:
         raise CheckpointError(
-            f"{path / 'modules.json'} is malformed ({error}): expected a list of idx, type and path"
-        ) from error
+            f"{body} has {', '.join(asked)} in its sentence_..._config.json: expected a body that "
+            "reads texts and gives its last states; these options are not supported"
+        )
+    return described
+
+
+def _tokenizer_max(body: Path) -> int | None:
+    stated = body / "tokenizer_config.json"
+    longest = read_json(stated).get("model_max_length") if stated.is_file() else None
+    return longest if isinstance(longest, int) and 0 < longest <= _SPELLED_OUT else None
+
+
+def _matryoshka(path: Path, body: Path) -> tuple[int, ...]:
+    """Find the dimensions that vectors may be cut to.
+
+    Either ``matryoshka_dimensions`` of ``config.json``, which other servers read as well, or those
+    of the loss in the model card as sentence-transformers writes it.
+    """
+    stated = read_json(body / "config.json").get("matryoshka_dimensions")
+    source = body / "config.json"
+    if stated is None and (path / "README.md").is_file():
+        source = path / "README.md"
+        found = _CARD_DIMENSIONS.search(source.read_text(encoding="utf-8", errors="replace"))
+        stated = [int(dim) for dim in found[1].split(",") if dim.strip()] if found else None
+    if stated is None:
+        return ()
+    if not isinstance(stated, list) or not all(type(dim) is int and dim > 0 for dim in stated):
+        raise CheckpointError(
+            f"{source} has matryoshka_dimensions {stated!r}: expected a list of dimensions"
+        )
+    return tuple(sorted(set(stated)))
 
 
 def _read_pooling(path: Path) -> Pooling:
@@ -212,14 +268,3 @@ def _read_prompts(path: Path) -> dict[Role, str]:
         role: next((prompts[name] for name in names if name in prompts), fallback) or ""
         for role, names in _PROMPTS.items()
     }
-
-
-def _slow_files(path: Path) -> Sequence[str]:
-    return ["vocab.txt", "vocab.json", "merges.txt", *sorted(p.name for p in path.glob("*.model"))]
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}") from error

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from app.retrieval.store import Encode
 from app.text.normalize import normalize
 from training.checkpoint import EncoderConfig
+from training.dense import Dense
 from training.tokens import Role, tokenize_texts
 
 
@@ -26,6 +27,11 @@ class Encoder(nn.Module):
     """A text encoder; see the module's docstring for the two halves of ``forward``."""
 
     config: EncoderConfig
+
+    @property
+    def state_dim(self) -> int:
+        """Entries of a token's last state; dense layers may make vectors of another size."""
+        return self.config.dim
 
     def token_embeddings(self, input_ids: Tensor) -> Tensor:
         """Look the input embeddings up, (batch, seq) -> (batch, seq, dim_in)."""
@@ -134,12 +140,18 @@ class _BagMean(torch.autograd.Function):
 
 
 class TransformerEncoder(Encoder):
-    """A transformers backbone with mean, first-token or last-token pooling."""
+    """A transformers backbone, mean, first-token or last-token pooling, and dense layers if any."""
 
     def __init__(self, config: EncoderConfig, backbone: nn.Module) -> None:
         super().__init__()
         self.config = config
         self.backbone: Any = backbone
+        self.dense = nn.ModuleList(Dense(layer) for layer in config.dense)
+
+    @property
+    def state_dim(self) -> int:
+        """See ``Encoder``."""
+        return self.config.dense[0].inputs if self.config.dense else self.config.dim
 
     def token_embeddings(self, input_ids: Tensor) -> Tensor:
         """See ``Encoder``."""
@@ -153,15 +165,21 @@ class TransformerEncoder(Encoder):
 
     def pool(self, token_states: Tensor, attention_mask: Tensor) -> Tensor:
         """See ``Encoder``; first and last token are those of the text, wherever the padding is."""
+        pooled = self._pooled(token_states, attention_mask)  # (batch, hidden)
+        for layer in self.dense:
+            pooled = layer(pooled)  # (batch, outputs of the layer)
+        return F.normalize(pooled, dim=-1)
+
+    def _pooled(self, token_states: Tensor, attention_mask: Tensor) -> Tensor:
         if self.config.pooling == "mean":
-            return super().pool(token_states, attention_mask)
+            return masked_mean(token_states, attention_mask)
         order = torch.arange(1, token_states.shape[1] + 1, device=token_states.device)
         if self.config.pooling == "cls":
             order = -order
         # Padding comes after all tokens: below every place from the left or from the right.
         places = torch.where(attention_mask.bool(), order, -token_states.shape[1] - 1)
         chosen = places.argmax(dim=1)[:, None, None].expand(-1, 1, token_states.shape[2])
-        return F.normalize(token_states.gather(1, chosen)[:, 0], dim=-1)
+        return token_states.gather(1, chosen)[:, 0]
 
 
 def masked_mean(states: Tensor, attention_mask: Tensor) -> Tensor:

@@ -97,7 +97,7 @@ class Smoother:
         if self.section.at == "embeddings" or encoder.config.kind == "static":
             one = encoder.token_embeddings(blocks[0].input_ids[:1, :1])
             return mean_token_norm(encoder, blocks), one.shape[-1]
-        return mean_state_norm(encoder, blocks), encoder.config.dim
+        return mean_state_norm(encoder, blocks), encoder.state_dim
 
 
 @torch.no_grad()

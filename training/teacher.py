@@ -134,10 +134,13 @@ def open_teacher(folder: str = "", device: str = "cpu") -> Teacher:
         pad_id = special_ids(opened, tokenizer)["pad"]
     except CheckpointError as error:
         raise CheckpointError(f"distillation.teacher: {error}") from error
-    if opened.pooling not in (None, "mean") or any(opened.prompts.values()):
-        has = f"{opened.pooling} pooling" if opened.pooling not in (None, "mean") else "prompts"
+    has = [f"{opened.pooling} pooling"] if opened.pooling not in (None, "mean") else []
+    has += ["prompts"] if any(opened.prompts.values()) else []
+    has += ["dense layers"] if opened.dense else []
+    if has:
         raise CheckpointError(
-            f"distillation.teacher: {folder} has {has}: expected mean pooling and no prompts"
+            f"distillation.teacher: {folder} has {' and '.join(has)}: expected mean pooling, no "
+            "prompts and no dense layers"
         )
     bounds = (_MAX_TOKENS, opened.max_tokens, most_tokens(model))
     tokenizer.enable_truncation(min(bound for bound in bounds if bound is not None))

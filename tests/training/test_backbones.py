@@ -66,6 +66,10 @@ def test_read_backbone_of_an_unknown_architecture_runs_none_of_its_code(
     described |= {"model_type": "own", "auto_map": {"AutoConfig": "evil.C", "AutoModel": "evil.M"}}
     (folder / "config.json").write_text(json.dumps(described))
     (folder / "evil.py").write_text("raise SystemExit('was run')")
+    with pytest.raises(CheckpointError, match=r"auto_map: evil\.C, evil\.M.*no code of a folder"):
+        read_backbone(folder)
+    del described["auto_map"]
+    (folder / "config.json").write_text(json.dumps(described))
     with pytest.raises(CheckpointError, match="cannot read the backbone"):
         read_backbone(folder)
 

@@ -146,11 +146,16 @@ def test_read_tokenizer_lowercases_where_the_folder_says_so(sentence_transformer
     assert lowered.encode("MAIZE").ids == cased.encode("maize").ids != cased.encode("MAIZE").ids
 
 
-def test_read_tokenizer_of_a_slow_one_says_how_to_convert(sentence_transformer: Path) -> None:
+def test_read_tokenizer_of_files_that_are_no_vocabulary_names_them(
+    sentence_transformer: Path,
+) -> None:
     (sentence_transformer / "tokenizer.json").rename(
         sentence_transformer / "sentencepiece.bpe.model"
     )
-    with pytest.raises(CheckpointError, match=r"only sentencepiece\.bpe\.model.*AutoTokenizer"):
+    with pytest.raises(CheckpointError, match=r"only sentencepiece\.bpe\.model.*tokenizer\.json"):
+        read_tokenizer(open_folder(sentence_transformer))
+    (sentence_transformer / "sentencepiece.bpe.model").unlink()
+    with pytest.raises(CheckpointError, match=r"no tokenizer: expected tokenizer\.json"):
         read_tokenizer(open_folder(sentence_transformer))
 
 

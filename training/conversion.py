@@ -1,0 +1,70 @@
+"""Tokenizers of folders without ``tokenizer.json``: put together in memory from the older files.
+
+transformers knows for most of its models how a vocabulary file becomes a tokenizer of the
+``tokenizers`` library. What it cannot convert (XLM's, whose first step is a program, Moses) is
+refused: a near copy would give other token ids than the body was trained on, without a word.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from training.checkpoint import CheckpointError
+from training.modules import read_json
+
+_SLOW = ("vocab.txt", "vocab.json", "merges.txt")
+
+
+def convert_tokenizer(path: Path) -> Tokenizer:
+    """Make the tokenizer of a folder that has vocabulary files alone.
+
+    Args:
+        path: Of ``config.json`` and the vocabulary; nothing is written there.
+
+    Raises:
+        CheckpointError: If there are no such files, or no known way from them to a tokenizer.
+    """
+    slow = _slow_files(path)
+    if not slow:
+        raise CheckpointError(
+            f"{path} holds no tokenizer: expected tokenizer.json, or the vocabulary files that its "
+            "library saved"
+        )
+    from transformers import AutoTokenizer  # takes seconds to import
+
+    try:
+        found = AutoTokenizer.from_pretrained(
+            str(path), local_files_only=True, trust_remote_code=False
+        )
+        engine = getattr(found, "backend_tokenizer", None)
+        if isinstance(engine, Tokenizer):
+            return Tokenizer.from_str(engine.to_str())
+        why = f"{type(found).__name__} of transformers is a program of its own"
+    except Exception as error:  # each converter fails in its own way on files that do not fit
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+    raise CheckpointError(
+        f"{path} holds only {', '.join(slow)}, which cannot be converted: {why}. Expected "
+        "tokenizer.json: take a model that has one, or learn a vocabulary on a new encoder (leave "
+        "encoder.backbone out)"
+    )
+
+
+def require_known_tokenizer(path: Path) -> None:
+    """Check that a folder's tokenizer is not a program that it brings along.
+
+    Raises:
+        CheckpointError: If it is.
+    """
+    stated = path / "tokenizer_config.json"
+    code = read_json(stated).get("auto_map") if stated.is_file() else None
+    if code:
+        raise CheckpointError(
+            f"{stated} names code of the folder's own (auto_map: {code}): expected a tokenizer of "
+            "the library itself; no code of a folder is run"
+        )
+
+
+def _slow_files(path: Path) -> Sequence[str]:
+    named = [name for name in _SLOW if (path / name).is_file()]
+    return [*named, *sorted(found.name for found in path.glob("*.model"))]
