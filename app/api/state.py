@@ -49,6 +49,11 @@ class Vectors(Protocol):
         ...
 
     @property
+    def lengths(self) -> Sequence[int]:
+        """Tokens of each text."""
+        ...
+
+    @property
     def windows(self) -> Sequence[int]:
         """How many windows each text was split in."""
         ...

@@ -36,6 +36,7 @@ class Encoded:
         vectors: Unit rows, shape (texts, dim), float32.
         truncated: For each text whether it was cut to the encoder's ``max_tokens``.
         tokens: Tokens of all texts together, special tokens included.
+        lengths: Tokens of each text, special tokens of all its windows included.
         windows: For each text how many windows it was split in; 1 unless windows were asked for.
         timings: Where the time went.
     """
@@ -43,6 +44,7 @@ class Encoded:
     vectors: NDArray[np.float32]
     truncated: list[bool]
     tokens: int
+    lengths: list[int]
     windows: list[int]
     timings: Timings
 

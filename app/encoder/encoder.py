@@ -320,10 +320,12 @@ def _encoded(
     if len(blocks) > 1:
         vectors = np.concatenate([block.vectors for block in blocks])  # (windows, dim)
     pooled = pool_windows(vectors, counts, [weight for text in ready for weight in text.weights])
+    lengths = [sum(map(len, text.rows)) for text in ready]
     return Encoded(
         vectors=shorten(pooled, dimensions),
         truncated=[text.truncated for text in ready],
-        tokens=sum(len(row) for text in ready for row in text.rows),
+        tokens=sum(lengths),
+        lengths=lengths,
         windows=counts,
         timings=Timings(
             tokenize_s=tokenize_s,

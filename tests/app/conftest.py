@@ -56,6 +56,7 @@ class FakeEncoded:
     vectors: NDArray[np.float32]
     truncated: list[bool]
     tokens: int
+    lengths: list[int]
     windows: list[int]
     timings: Timings = field(default_factory=lambda: Timings(0.001, 0.002, 0.003))
 
@@ -92,7 +93,8 @@ class FakeEncoder:
         long = [len(text) > 100 for text in texts]
         counts = [1 + (len(text) - 1) // 100 if windows else 1 for text in texts]
         cut = [is_long and not windows for is_long in long]
-        return FakeEncoded(vectors, cut, sum(len(t) for t in texts), counts)
+        lengths = [len(text) for text in texts]
+        return FakeEncoded(vectors, cut, sum(lengths), lengths, counts)
 
     async def encode_ids_async(
         self,
