@@ -1,12 +1,14 @@
 """Does the artifact do what the checkpoint does? The code that will serve it is asked.
 
-Four questions for each precision: are its vectors those of torch, from text to vector and at many
-shapes; are they finite and of length one; does a text's vector stay the same whatever it is run
-with; and does the smaller file find as many translations as the exact one. Every figure and its
-tolerance go into the manifest.
+For each precision: are its vectors those of torch, from text to vector and at many shapes; are a
+text's nearest others those of torch; are they finite and of length one; does a vector stay the
+same whatever it is run with; and does it find as many translations. Every figure and its tolerance
+go into the manifest.
 """
 
-from collections.abc import Mapping, Sequence
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,34 +18,48 @@ from numpy.typing import NDArray
 
 from app.artifact import TOKENIZER, Manifest, Precision, read_artifact
 from app.encoder.encoder import TextEncoder
+from app.encoder.outline import read_outline
 from app.encoder.session import Session
 from app.encoder.tokenizer import Tokenizer
-from app.errors import ArtifactError
-from app.retrieval.metrics import accuracy_at_1
+from export.accuracy import measure_accuracies
+from export.comparison import NEIGHBORS, batch_of, cosine_gap, neighbors_lost
 from export.sources import Checkpoint
-from export.texts import LEAST_LANGUAGES, PIVOT, Texts, spread_languages
+from export.texts import Texts
+from export.tolerances import require
 from training.evaluate import mean_of
 
-TO_TORCH: dict[Precision, float] = {"fp32": 1e-4, "int8": 1e-2}
-"""Most that a vector's cosine to torch's may miss 1 by."""
-
-TO_ALONE: dict[Precision, float] = {"fp32": 1e-7, "int8": 1e-7}
-"""Most that the cosine of a text alone and in a padded batch may miss 1 by."""
-
-NORM_TOLERANCE = 1e-3
-ACCURACY_LOSS_POINTS = 0.5
 BATCHES = (1, 2, 3, 8, 33, 64)
 BATCH_MATES = 64
-MOST_SHAPE_TOKENS = 16384
+MOST_SHAPE_TOKENS = 8192
+QUERIES = 32
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What torch makes of everything that the graphs are asked.
+
+    Attributes:
+        documents: Texts to encode as documents.
+        queries: Texts to encode as queries; none if queries have the same prompt.
+        vectors: Of the documents, then of the queries, shape (texts, dim).
+        rows: Token ids of the documents.
+        shapes: Batches of token ids, each with its vectors.
+    """
+
+    documents: list[str]
+    queries: list[str]
+    vectors: NDArray[np.float32]
+    rows: list[list[int]]
+    shapes: list[tuple[list[list[int]], NDArray[np.float32]]]
 
 
 def verify_artifact(
     folder: Path, checkpoint: Checkpoint, texts: Texts
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Compare every precision of an artifact with the checkpoint that it was made of.
+    """Compare every graph of an artifact with the checkpoint that it was made of.
 
     Args:
-        folder: The artifact; must hold fp32, which the other precisions are measured against.
+        folder: The artifact.
         checkpoint: What it was made of.
         texts: What to compare with.
 
@@ -56,159 +72,147 @@ def verify_artifact(
     """
     manifest, contents = read_artifact(
         folder,
-        lambda m: (TOKENIZER, *(n for graph in m.precisions.values() for n in graph.weighty)),
+        lambda m: (TOKENIZER, *(name for one in m.precisions.values() for name in one.names)),
     )
     tokenizer = Tokenizer(contents[TOKENIZER], manifest)
-    sample = [text for some in texts.sample.values() for text in some]
-    rows = [row.ids for row in tokenizer.tokenize(sample, "document")]
-    expected = checkpoint.as_encode()([manifest.prompts.document + text for text in sample])
-    figures: dict[str, Any] = {}
+    reference = _reference(checkpoint, manifest, tokenizer, texts)
+    figures: dict[str, dict[str, Any]] = {}
     sessions: dict[Precision, Session] = {}
     for precision, graph in manifest.precisions.items():
         weights = contents[graph.weights] if graph.weights else None
         session = Session(contents[graph.graph], manifest, weights=weights, device="cpu", threads=0)
         sessions[precision] = session
-        encoder = TextEncoder.open(folder, device="cpu", precision=precision)
-        try:
-            got = encoder.encode_document(sample)
-            figures[precision] = {
-                "texts_to_torch": _require(
-                    f"{precision} against torch", cosine_gap(got, expected), TO_TORCH[precision]
-                ),
-                "shapes_to_torch": _compare_shapes(session, checkpoint, rows, precision),
-                "alone_to_batch": _compare_alone(session, rows, manifest, precision),
-                "norm_error": _require(
-                    f"{precision} vector length",
-                    float(np.abs(np.linalg.norm(got, axis=1) - 1).max()),
-                    NORM_TOLERANCE,
-                ),
-            }
-        finally:
-            encoder.close()
-    accuracies = _accuracies(sessions, tokenizer, checkpoint, texts)
-    _require_accuracy(figures, accuracies)
-    record = {"texts": texts.origin, "languages": sorted(texts.sample), "figures": figures}
-    return record, accuracies
+        figures[precision] = {
+            **_compare_texts(folder, reference, precision),
+            **_compare_shapes(session, reference, precision),
+            **_compare_alone(session, reference.rows, manifest, precision),
+        }
+    accuracies = _compare_accuracies(figures, sessions, tokenizer, checkpoint, texts)
+    opsets = {
+        name: read_outline(contents[name]).opsets for name in contents if name.endswith(".onnx")
+    }
+    return {
+        "texts": texts.origin,
+        "languages": sorted(texts.sample),
+        "scripts": texts.scripts,
+        "documents": len(reference.documents),
+        "queries": len(reference.queries),
+        "opsets": opsets,
+        "provider": next(iter(sessions.values())).provider,
+        "machine": platform.machine(),
+        "figures": figures,
+    }, accuracies
 
 
-def cosine_gap(left: NDArray[np.floating], right: NDArray[np.floating]) -> float:
-    """Compute the most that the cosine of two vectors in the same row misses 1 by.
+def _reference(
+    checkpoint: Checkpoint, manifest: Manifest, tokenizer: Tokenizer, texts: Texts
+) -> Reference:
+    """Ask torch, once for all precisions."""
+    documents = texts.all
+    prompts = manifest.prompts
+    step = -(-len(documents) // QUERIES)
+    queries = documents[::step] if prompts.query != prompts.document else []
+    prompted = [prompts.document + text for text in documents]
+    prompted += [prompts.query + text for text in queries]
+    rows = [row.ids for row in tokenizer.tokenize(documents, "document")]
+    batches = _ragged_batches(rows, checkpoint.config.max_tokens)
+    shapes = [(batch, run_torch(checkpoint, batch)) for batch in batches]
+    return Reference(documents, queries, checkpoint.as_encode()(prompted), rows, shapes)
 
-    Args:
-        left: Shape (n, dim).
-        right: Shape (n, dim).
 
-    Returns:
-        From 0 to 2; not a number if a vector is zero or not finite.
-    """
-    pair = [rows.astype(np.float64) for rows in (left, right)]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        a, b = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in pair)
-    # Half the squared distance of unit vectors: 1 - cos without its cancellation.
-    return float((0.5 * np.square(a - b).sum(axis=1)).max())
+def run_torch(checkpoint: Checkpoint, rows: Sequence[list[int]]) -> NDArray[np.float32]:
+    """Run token ids, padded to the longest, in torch; gives shape (texts, dim)."""
+    ids, mask = batch_of(rows, checkpoint.config.pad_id)
+    with torch.inference_mode():
+        return checkpoint.encoder(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
 
 
-def _compare_shapes(
-    session: Session, checkpoint: Checkpoint, rows: Sequence[list[int]], precision: Precision
-) -> dict[str, Any]:
-    """Run batches of 1 to 64 rows and 1 to ``max_tokens`` tokens, ragged, in both."""
+def _ragged_batches(rows: Sequence[list[int]], longest: int) -> Iterator[list[list[int]]]:
+    """Give batches of 1 to 64 rows and 1 to ``longest`` tokens, every short length among them."""
     stream = [token for row in rows for token in row]
-    stream *= -(-2 * checkpoint.config.max_tokens // len(stream))
-    longest = checkpoint.config.max_tokens
-    lengths = sorted({*(2**power for power in range(longest.bit_length())), longest})
-    gaps = []
-    for length in lengths:
+    stream *= -(-2 * longest // len(stream))
+    for length in sorted({*(2**power for power in range(longest.bit_length())), longest}):
         for batch in BATCHES:
-            if batch * length > MOST_SHAPE_TOKENS:
+            if batch > 1 and batch * length > MOST_SHAPE_TOKENS:
                 continue
             # The first row is full; each further one is a bit shorter and starts elsewhere.
-            ragged = [
+            yield [
                 stream[index * 7 % length :][: max(1, length - index * length // batch)]
                 for index in range(batch)
             ]
-            gaps.append(cosine_gap(session.run(ragged), _torch_run(checkpoint, ragged)))
-    result = _require(f"{precision} shapes against torch", max(gaps), TO_TORCH[precision])
-    return {**result, "shapes": len(gaps), "longest": longest, "batches": list(BATCHES)}
 
 
-def _torch_run(checkpoint: Checkpoint, rows: Sequence[list[int]]) -> NDArray[np.float32]:
-    longest = max(map(len, rows))
-    pad_id = checkpoint.config.pad_id
-    ids = torch.tensor([row + [pad_id] * (longest - len(row)) for row in rows])
-    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
-    with torch.inference_mode():
-        return checkpoint.encoder(ids, mask).numpy()  # (batch, dim)
+def _compare_texts(folder: Path, reference: Reference, precision: Precision) -> dict[str, Any]:
+    """Go all the way from text to vector, and look at each vector and at its neighbors."""
+    encoder = TextEncoder.open(folder, device="cpu", precision=precision)
+    try:
+        got = encoder.encode_document(reference.documents)
+        if reference.queries:
+            got = np.concatenate([got, encoder.encode_query(reference.queries)])
+    finally:
+        encoder.close()
+    norm_error = float(np.abs(np.linalg.norm(got, axis=1) - 1).max())
+    figures = {
+        "texts_to_torch": require("texts_to_torch", precision, cosine_gap(got, reference.vectors)),
+        "norm_error": require("norm_error", precision, norm_error),
+    }
+    count = len(reference.documents)
+    lost = neighbors_lost(got[:count], reference.vectors[:count])
+    if lost is not None:
+        of = {"neighbors": min(NEIGHBORS, (count - 1) // 2), "texts": count}
+        mean, worst = float(lost.mean()), float(lost.max())
+        figures["neighbors_lost"] = {**require("neighbors_lost", precision, mean), **of}
+        name = "neighbors_lost_of_a_text"
+        figures[name] = {**require(name, precision, worst), **of}
+    return figures
+
+
+def _compare_shapes(session: Session, reference: Reference, precision: Precision) -> dict[str, Any]:
+    worst: dict[str, Any] = {"worst": -1.0}
+    for batch, expected in reference.shapes:
+        longest = max(map(len, batch))
+        where = f"{len(batch)} texts of up to {longest} tokens"
+        gap = cosine_gap(session.run(batch), expected)
+        found = require("shapes_to_torch", precision, gap, where)
+        worst = max(worst, found, key=lambda one: one["worst"])
+    lengths = {len(row) for batch, _ in reference.shapes for row in batch}
+    sizes = sorted({len(batch) for batch, _ in reference.shapes})
+    of = {"shapes": len(reference.shapes), "lengths": len(lengths), "longest": max(lengths)}
+    return {"shapes_to_torch": {**worst, **of, "batches": sizes}}
 
 
 def _compare_alone(
     session: Session, rows: Sequence[list[int]], manifest: Manifest, precision: Precision
 ) -> dict[str, Any]:
     """Run texts one by one, and all together beside one of full length."""
-    step = -(-len(rows) // BATCH_MATES)
-    chosen = list(rows[::step])
+    chosen = list(rows[:: -(-len(rows) // BATCH_MATES)])
     longest = (max(chosen, key=len) * manifest.max_tokens)[: manifest.max_tokens]
     alone = np.concatenate([session.run([row]) for row in chosen])
     together = session.run([*chosen, longest])[:-1]
-    result = _require(
-        f"{precision} alone against in a batch", cosine_gap(alone, together), TO_ALONE[precision]
-    )
-    return {
-        **result,
-        "texts": len(chosen),
-        "largest_difference": float(abs(alone - together).max()),
-    }
+    found = require("alone_to_batch", precision, cosine_gap(alone, together))
+    difference = float(abs(alone - together).max())
+    return {"alone_to_batch": {**found, "texts": len(chosen), "largest_difference": difference}}
 
 
-def _accuracies(
-    sessions: Mapping[Precision, Session],
+def _compare_accuracies(
+    figures: dict[str, dict[str, Any]],
+    sessions: dict[Precision, Session],
     tokenizer: Tokenizer,
     checkpoint: Checkpoint,
     texts: Texts,
 ) -> dict[str, dict[str, float]]:
-    """Measure each language; of a transformer, which takes hours for all, a fixed choice."""
-    if texts.corpus is None:
-        return {}
-    languages = [lang for lang in sorted(texts.corpus.column_names) if lang != PIVOT]
-    if checkpoint.config.kind == "transformer":
-        languages = spread_languages(languages, LEAST_LANGUAGES)
-    english: dict[Precision, NDArray[np.float32]] = {}
-    accuracies: dict[str, dict[str, float]] = {precision: {} for precision in sessions}
-    for lang in [PIVOT, *languages]:
-        # Tokenizing takes longest, so it is done once for all precisions.
-        rows = [row.ids for row in tokenizer.tokenize(texts.corpus[lang].to_pylist(), "document")]
-        for precision, session in sessions.items():
-            vectors = _run_sorted(session, rows)
-            if lang == PIVOT:
-                english[precision] = vectors
-            else:
-                accuracies[precision][lang] = accuracy_at_1(vectors, english[precision])
+    """Hold every precision's mean accuracy against that of torch; gives those of the graphs."""
+    runs = {precision: session.run for precision, session in sessions.items()}
+    accuracies, asked = measure_accuracies(
+        {"torch": lambda rows: run_torch(checkpoint, rows), **runs},
+        tokenizer,
+        texts,
+        few=checkpoint.config.kind == "transformer",
+    )
+    expected = mean_of(accuracies.pop("torch", {}))
+    for precision in sessions if accuracies else ():
+        mean = mean_of(accuracies[precision])
+        loss = require("accuracy_loss_points", precision, 100 * (expected - mean))
+        of = {"languages": len(accuracies[precision]), "sentences": asked}
+        figures[precision]["accuracy_loss_points"] = {**loss, **of, "mean": mean, "torch": expected}
     return accuracies
-
-
-def _run_sorted(session: Session, rows: Sequence[list[int]]) -> NDArray[np.float32]:
-    """Run rows of similar length together."""
-    order = np.argsort([len(row) for row in rows], kind="stable")
-    parts = [
-        session.run([rows[index] for index in order[start : start + BATCH_MATES]])
-        for start in range(0, len(rows), BATCH_MATES)
-    ]
-    vectors = np.concatenate(parts)
-    return vectors[np.argsort(order)]
-
-
-def _require_accuracy(figures: dict[str, Any], accuracies: dict[str, Any]) -> None:
-    """Hold every smaller precision's mean accuracy against that of fp32."""
-    for precision, by_language in accuracies.items():
-        loss = 100 * (mean_of(accuracies["fp32"]) - mean_of(by_language))
-        result = _require(f"{precision} accuracy loss in points", loss, ACCURACY_LOSS_POINTS)
-        figures[precision]["accuracy_loss_points"] = {**result, "languages": len(by_language)}
-
-
-def _require(name: str, got: float, tolerance: float) -> dict[str, Any]:
-    # Not-a-number fails too.
-    if not got <= tolerance:
-        raise ArtifactError(
-            f"verification failed: {name} is off by {got:.2e}; expected at most {tolerance:.0e}. "
-            "Nothing was written; look at the checkpoint, or leave this precision out."
-        )
-    return {"worst": got, "tolerance": tolerance}

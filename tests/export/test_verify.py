@@ -12,12 +12,14 @@ from tokenizers import Tokenizer
 from app.artifact import Precision
 from app.errors import ArtifactError
 from export import release
+from export.comparison import cosine_gap
 from export.graph import static_graph, static_int8_graph
 from export.precision import quantize_rows
 from export.release import Order
 from export.sources import Checkpoint, load_source
 from export.texts import Texts
-from export.verify import cosine_gap, verify_artifact
+from export.tolerances import TOLERANCES
+from export.verify import verify_artifact
 
 from .conftest import TEXTS
 
@@ -70,7 +72,7 @@ def test_verify_artifact_records_every_figure_with_its_tolerance(
     for figures in record["figures"].values():
         assert set(figures) == {
             *("texts_to_torch", "shapes_to_torch", "alone_to_batch", "norm_error"),
-            "accuracy_loss_points",
+            *("neighbors_lost", "neighbors_lost_of_a_text", "accuracy_loss_points"),
         }
         assert all(figure["worst"] <= figure["tolerance"] for figure in figures.values())
     assert record["figures"]["fp32"]["texts_to_torch"]["worst"] < 1e-9
@@ -118,7 +120,13 @@ def test_verify_artifact_lost_accuracy_is_found(
     verify: Callable[..., Any], checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Loose cosines let vectors through that point elsewhere; the translations do not.
-    monkeypatch.setattr("export.verify.TO_TORCH", {"fp32": 1e-4, "int8": 2.0})
+    for figure in (
+        "texts_to_torch",
+        "shapes_to_torch",
+        "neighbors_lost",
+        "neighbors_lost_of_a_text",
+    ):
+        monkeypatch.setitem(TOLERANCES, figure, {"fp32": 1e-4, "int8": 2.0})
     mixed = checkpoint.table[np.random.default_rng(0).permutation(len(checkpoint.table))]
     mixed[:, 1:] = 0
     graphs = {**both(checkpoint.table), "int8": static_int8_graph(*quantize_rows(mixed))}
