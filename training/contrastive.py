@@ -4,6 +4,9 @@ One-way asks it of the queries; symmetric also asks each document to find its qu
 are more documents to be told apart from, for all queries. Pairs that are negatives only by accident
 are masked. What it trades away: the loss only sees the batch, so its negatives are as hard as the
 batch is large.
+
+The cosines of a large batch are never held all at once: two million at a time are computed, summed
+up, and computed again for their gradient.
 """
 
 import math
@@ -12,7 +15,9 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name that all torch code uses
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+AT_ONCE = 1 << 21  # cosines that are held, and a few copies of them
 LEAST_TEMPERATURE, MOST_TEMPERATURE = 0.01, 1.0
 
 
@@ -70,15 +75,59 @@ def info_nce(
     """
     pairs = len(queries)
     columns = documents if negatives is None else torch.cat([documents, negatives])
-    logits = queries @ columns.T / temperature  # (pairs, pairs + negatives)
-    if masked is not None:
-        hidden = torch.tensor(-torch.inf, dtype=logits.dtype, device=logits.device)
-        logits = logits.index_put(masked, hidden)
-    labels = torch.arange(pairs, device=logits.device)
-    forward = F.cross_entropy(logits, labels)
+    hidden = masked or 2 * (torch.zeros(0, dtype=torch.int64, device=queries.device),)
+    size = max(1, AT_ONCE // len(columns))
+    if size >= pairs:
+        logits = _logits(queries, columns, temperature, *hidden)  # (pairs, pairs + negatives)
+        labels = torch.arange(pairs, device=logits.device)
+        forward = F.cross_entropy(logits, labels)
+        if not symmetric:
+            return forward
+        return (forward + F.cross_entropy(logits[:, :pairs].T, labels)) / 2
+    own = (queries * documents).sum(dim=1) / temperature  # (pairs,)
+    over_rows, over_columns = [], []
+    for start in range(0, pairs, size):
+        here = (hidden[0] >= start) & (hidden[0] < start + size)
+        block = queries[start : start + size], columns, temperature
+        reduced = checkpoint(
+            _reduced,
+            *block,
+            hidden[0][here] - start,
+            hidden[1][here],
+            pairs if symmetric else 0,
+            use_reentrant=False,
+            preserve_rng_state=False,
+        )
+        over_rows.append(reduced[0])
+        over_columns.append(reduced[1])
+    forward = (torch.cat(over_rows) - own).mean()
     if not symmetric:
         return forward
-    return (forward + F.cross_entropy(logits[:, :pairs].T, labels)) / 2
+    return (forward + (torch.stack(over_columns).logsumexp(dim=0) - own).mean()) / 2
+
+
+def _logits(
+    queries: Tensor, columns: Tensor, temperature: Tensor | float, row: Tensor, column: Tensor
+) -> Tensor:
+    """Divide the cosines of some queries by the temperature; hidden ones become -inf."""
+    logits = queries @ columns.T / temperature
+    if not len(row):
+        return logits
+    hidden = torch.tensor(-torch.inf, dtype=logits.dtype, device=logits.device)
+    return logits.index_put((row, column), hidden)
+
+
+def _reduced(
+    queries: Tensor,
+    columns: Tensor,
+    temperature: Tensor | float,
+    row: Tensor,
+    column: Tensor,
+    documents: int,
+) -> tuple[Tensor, Tensor]:
+    """Return log sum exp over each row, and over each of the first ``documents`` columns."""
+    logits = _logits(queries, columns, temperature, row, column)
+    return logits.logsumexp(dim=1), logits[:, :documents].logsumexp(dim=0)
 
 
 def matryoshka(

@@ -16,10 +16,12 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from training.collation import Batch, Side
 from training.config import TrainConfig
+from training.contrastive import AT_ONCE
 from training.model import Encoder
 
 FLOAT = 4  # bytes
 LOSS_COPIES = 6  # of the cosines: logits, softmax both ways, their gradients
+VECTOR_COPIES = 4  # of all vectors: leaves, gathered, two gradients
 ROW_COPIES = 4  # of a static encoder's touched rows: of each side, of the sum, of both moments
 
 
@@ -69,7 +71,8 @@ def estimate_footprint(
         "averages": float(sum(sizes)) if config.optim.ema else 0.0,
         "casts": 0.5 * sum(sizes) if config.run.precision != "fp32" else 0.0,
         "activations": max(_activations(config, encoder, batch) for batch in batches),
-        "loss": max(_loss(batch) for batch in batches) * (1.0 + len(config.loss.matryoshka)),
+        "vectors": max(map(_texts, batches)) * float(encoder.config.dim * FLOAT * VECTOR_COPIES),
+        "loss": max(_loss(config, batch) for batch in batches),
         "noise": max(_noise(config, encoder, batch) for batch in batches),
     }
     return Footprint({name: size for name, size in parts.items() if size}, host)
@@ -130,11 +133,19 @@ def _activations(config: TrainConfig, encoder: Encoder, batch: Batch) -> float:
     return max(blocks) if chunk else sum(blocks)
 
 
-def _loss(batch: Batch) -> float:
-    """Bytes of the cosines of a batch, of their softmax and of its gradient."""
+def _loss(config: TrainConfig, batch: Batch) -> float:
+    """Bytes of the cosines that are held at a time, of their softmax and of its gradient."""
     pairs = len(batch.query.input_ids)
-    columns = pairs + (0 if batch.negatives is None else len(batch.negatives.input_ids))
-    return float(pairs * columns * FLOAT * LOSS_COPIES)
+    columns = _texts(batch) - pairs
+    if pairs * columns > AT_ONCE:
+        return float(max(AT_ONCE, columns) * FLOAT * LOSS_COPIES)
+    return pairs * columns * FLOAT * LOSS_COPIES * (1.0 + len(config.loss.matryoshka))
+
+
+def _texts(batch: Batch) -> int:
+    """Count queries, documents and hard negatives."""
+    sides = [batch.query, batch.document, *([batch.negatives] if batch.negatives else [])]
+    return sum(len(side.input_ids) for side in sides)
 
 
 def _noise(config: TrainConfig, encoder: Encoder, batch: Batch) -> float:

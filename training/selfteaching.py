@@ -4,8 +4,12 @@ The clean query's scores are the target, without gradient, so that the noisy one
 clean one and not the other way round. What it trades away: the noisy queries are encoded too.
 """
 
+import torch
 import torch.nn.functional as F  # noqa: N812 - the name that all torch code uses
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from training.contrastive import AT_ONCE
 
 
 def self_teaching_loss(
@@ -25,6 +29,28 @@ def self_teaching_loss(
     References:
         Zhuang and Zuccon 2022, https://arxiv.org/abs/2204.00716.
     """
+    pairs, size = len(queries), max(1, AT_ONCE // len(documents))
+    if size >= pairs:
+        return _divergence(queries, noisy, documents, temperature) / pairs
+    parts = [
+        checkpoint(
+            _divergence,
+            queries[start : start + size],
+            noisy[start : start + size],
+            documents,
+            temperature,
+            use_reentrant=False,
+            preserve_rng_state=False,
+        )
+        for start in range(0, pairs, size)
+    ]
+    return torch.stack(parts).sum() / pairs
+
+
+def _divergence(
+    queries: Tensor, noisy: Tensor, documents: Tensor, temperature: Tensor | float
+) -> Tensor:
+    """Sum the divergences of some queries."""
     target = F.log_softmax(queries @ documents.T / temperature, dim=1).detach()
     found = F.log_softmax(noisy @ documents.T / temperature, dim=1)
-    return F.kl_div(found, target, reduction="batchmean", log_target=True)
+    return F.kl_div(found, target, reduction="sum", log_target=True)

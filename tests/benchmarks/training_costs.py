@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 
 from training.assembly import new_encoder
 from training.collation import Batch, Side
@@ -150,6 +151,31 @@ def caching_rows(rounds: int, pairs: int, chunk: int) -> list[list[str]]:
     ]
 
 
+def large_batch_rows(pairs: int, chunk: int) -> list[list[str]]:
+    """Measure the most bytes that a step holds: of one chunk alone, and of a large batch."""
+    rows: list[list[str]] = []
+    held: list[int] = []
+    for count, size in ((chunk, 0), (pairs, chunk)):
+        encoder, batch = make_encoder(TRANSFORMER, 2_000), make_batch(count, 64, 2_000)
+        step = make_step(encoder, batch, size)
+        step()  # the optimizer's moments are there from then on
+        held.append(peak_of(step))
+        what = f"transformer, dim 128, {count} pairs, {f'chunk {size}' if size else 'at once'}"
+        ratio = f"{held[-1] / held[0]:.2f}"
+        rows.append([what, f"{held[-1] / 1e6:.0f} MB at its peak", "", ratio, "<= 1"])
+    return rows
+
+
+def peak_of(step: Callable[[], None]) -> int:
+    """Return the most bytes that torch holds at a time in a step, beyond those before it."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
+        step()
+    profiler: Any = found.profiler  # its raw events: the averages know no order
+    events = profiler.kineto_results.events()
+    changes = [(e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]"]
+    return int(np.cumsum([size for _, size in sorted(changes)]).max())
+
+
 def _target(name: str) -> str:
     return f"<= {TARGETS[name]}" if name in TARGETS else ""
 
@@ -162,12 +188,14 @@ def main() -> None:
     parser.add_argument("--transformer-pairs", type=int, default=32)
     parser.add_argument("--cached-pairs", type=int, default=2048)
     parser.add_argument("--chunk", type=int, default=64)
+    parser.add_argument("--large-pairs", type=int, default=8192, help="0: leave that out")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [
+    rows: list[list[str]] = [
         *robust_rows("static", chosen.rounds, chosen.static_pairs),
         *robust_rows("transformer", chosen.rounds, chosen.transformer_pairs),
         *caching_rows(max(3, chosen.rounds // 2), chosen.cached_pairs, chosen.chunk),
+        *(large_batch_rows(chosen.large_pairs, chosen.chunk) if chosen.large_pairs else []),
     ]
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,23 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def config() -> TrainConfig:
     return TrainConfig.model_validate(CONFIG)
+
+
+@pytest.fixture(scope="session")
+def peak_of() -> Callable[[Callable[[], object]], int]:
+    """Runs a function and returns the most bytes that torch held at a time."""
+    from torch.profiler import ProfilerActivity, profile
+
+    def measure(work: Callable[[], object]) -> int:
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
+            work()
+        profiler: Any = found.profiler  # its raw events: the averages know no order
+        events = profiler.kineto_results.events()
+        changes = [(e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]"]
+        held = np.cumsum([size for _, size in sorted(changes, key=lambda change: change[0])])
+        return int(held.max())
+
+    return measure
 
 
 SERVER = """

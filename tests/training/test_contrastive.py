@@ -1,15 +1,17 @@
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 
-from training.contrastive import Temperature, info_nce, matryoshka
+from training.contrastive import AT_ONCE, Temperature, info_nce, matryoshka
 
 HALF = math.sqrt(0.5)
 QUERIES = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
 DOCUMENTS = torch.tensor([[1.0, 0.0], [HALF, HALF]])
 # The cosines of query 0 are 1 and HALF, those of query 1 are 0 and HALF.
+SIZES = ((0, 17), (1, 17), (2, 6))  # seed and rows of queries, documents and negatives
 
 
 def log_share(own: float, other: float) -> float:
@@ -87,6 +89,50 @@ def test_info_nce_hard_negatives_are_more_columns_for_all_queries(symmetric: boo
         negatives=torch.tensor(negatives),
     )
     assert found.item() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("at_once", [1, 40, 100])
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_info_nce_in_blocks_has_loss_and_gradients_of_the_whole(
+    symmetric: bool, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """17 pairs and 6 negatives, some pairs hidden: all of query 3 but its own, for one."""
+    hidden = [(3, column) for column in range(23) if column != 3] + [(0, 5), (16, 22), (8, 0)]
+    masked = torch.tensor(hidden).T
+
+    def found() -> list[torch.Tensor]:
+        sides = [torch.tensor(rows(n, n + seed), requires_grad=True) for seed, n in SIZES]
+        learned = Temperature(0.1, learned=True).double()
+        loss = info_nce(
+            sides[0],
+            sides[1],
+            learned(),
+            symmetric=symmetric,
+            masked=(masked[0], masked[1]),
+            negatives=sides[2],
+        )
+        loss.backward()
+        gradients = [tensor.grad for tensor in [*sides, learned.log_inverse]]
+        return [loss, *(gradient for gradient in gradients if gradient is not None)]
+
+    whole = found()
+    monkeypatch.setattr("training.contrastive.AT_ONCE", at_once)
+    blocks = found()
+    assert len(whole) == 5
+    for one, other in zip(whole, blocks, strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-9, atol=1e-12)
+
+
+def test_info_nce_of_a_large_batch_never_holds_all_cosines(
+    peak_of: Callable[[Callable[[], object]], int],
+) -> None:
+    torch.manual_seed(0)
+    sides = [torch.nn.functional.normalize(torch.randn(3000, 8), dim=1) for _ in range(2)]
+    for side in sides:
+        side.requires_grad_()
+    held = peak_of(lambda: info_nce(sides[0], sides[1], 0.05).backward())
+    assert held < 2 * 3000 * 3000 * 4  # five to six times, if they were
+    assert held < 7 * AT_ONCE * 4
 
 
 def test_matryoshka_is_the_mean_over_cut_and_whole_vectors() -> None:

@@ -1,5 +1,6 @@
 """The estimate is held against what torch allocates in a step of training."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, models
-from torch.profiler import ProfilerActivity, profile
 
 from training.assembly import new_encoder
 from training.collation import Batch, Side
@@ -36,20 +36,9 @@ def batch(pairs: int, seq: int) -> Batch:
     return Batch("cross", *sides, pivots=np.arange(pairs), masked=(nothing, nothing))
 
 
-def peak_of(work: Any) -> int:
-    """Run a function and return the most bytes that torch held at a time."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
-        work()
-    profiler: Any = found.profiler  # its raw events: the averages know no order
-    events = profiler.kineto_results.events()
-    changes = [(e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]"]
-    held = np.cumsum([size for _, size in sorted(changes, key=lambda change: change[0])])
-    return int(held.max())
-
-
 @pytest.mark.parametrize("chunk", [0, 16])
 def test_estimate_footprint_of_a_transformer_is_near_the_measured_peak(
-    data: Path, config: TrainConfig, chunk: int
+    data: Path, config: TrainConfig, chunk: int, peak_of: Callable[[Any], int]
 ) -> None:
     changed = modified(
         config,

@@ -39,3 +39,19 @@ def test_self_teaching_loss_clean_queries_are_targets_alone() -> None:
     for side in (noisy, documents):
         assert side.grad is not None
         assert side.grad.abs().max() > 0
+
+
+def test_self_teaching_loss_in_blocks_has_value_and_gradients_of_the_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def found() -> list[torch.Tensor]:
+        queries, noisy, documents = sides()
+        loss = self_teaching_loss(queries, noisy, documents, 0.2)
+        loss.backward()
+        return [loss, *(side.grad for side in (noisy, documents) if side.grad is not None)]
+
+    whole = found()
+    monkeypatch.setattr("training.selfteaching.AT_ONCE", 21)  # three queries, then one
+    assert len(whole) == 3
+    for one, other in zip(whole, found(), strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-5, atol=1e-7)
