@@ -1,6 +1,9 @@
-"""Export a checkpoint as a verified artifact.
+"""Export an encoder as a verified artifact.
 
-    python -m export CHECKPOINT OUT [--name NAME] [--precisions fp32,int8] [--licence LICENCE]
+    python -m export FOLDER OUT [--name NAME] [--precisions fp32,int8] [--licence LICENCE]
+                     [--pooling mean|cls|last] [--max-tokens N]
+
+FOLDER is a checkpoint of ours, or what sentence-transformers or transformers saved.
 
 Ends with 0 and one line for each precision, or with one line on stderr and nothing written: 1 if
 the artifact could not be made or did not pass, 2 if the command line is wrong.
@@ -16,8 +19,9 @@ from app.errors import ServiceError
 from export.release import Order, export_checkpoint, name_from
 from training.checkpoint import CheckpointError
 from training.corpus import CorpusError
+from training.folders import Pooling
 
-DESCRIPTION = "Export a checkpoint as a verified artifact."
+DESCRIPTION = "Export an encoder as a verified artifact."
 SUPPORTED: tuple[Precision, ...] = ("fp32", "int8")
 
 
@@ -36,7 +40,11 @@ def parse_precisions(text: str) -> tuple[Precision, ...]:
 def parse_arguments(arguments: list[str]) -> Order:
     """Read the command line; exits with 2 if it is wrong."""
     parser = argparse.ArgumentParser(prog="python -m export", description=DESCRIPTION)
-    parser.add_argument("checkpoint", type=Path, help="folder that training wrote")
+    parser.add_argument(
+        "checkpoint",
+        type=Path,
+        help="folder that training, sentence-transformers or transformers wrote",
+    )
     parser.add_argument("out", type=Path, help="folder to make; must not exist")
     parser.add_argument("--name", help="of the encoder; default: the checkpoint folder's")
     parser.add_argument(
@@ -44,6 +52,14 @@ def parse_arguments(arguments: list[str]) -> Order:
         type=parse_precisions,
         default=SUPPORTED,
         help="graphs to ship, default fp32,int8",
+    )
+    parser.add_argument(
+        "--pooling",
+        choices=get_args(Pooling),
+        help="of a plain transformers model, which does not say it",
+    )
+    parser.add_argument(
+        "--max-tokens", type=int, help="cut texts there; default: as the folder says"
     )
     parser.add_argument("--licence", default="", help="of the weights; default: as their sources")
     parser.add_argument("--texts", type=Path, help="verify with this file, one text a line")

@@ -19,6 +19,7 @@ from export.sources import Checkpoint, load_source
 from export.texts import Texts, file_texts, flores_texts
 from export.tracing import transformer_graph
 from export.verify import verify_artifact
+from training.folders import Pooling
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Order:
         texts: File to verify with instead of the corpora.
         max_bytes: Refuse an artifact bigger than that; 0 is any size.
         replace: Take the place of what stands at ``out``.
+        pooling: Of a plain transformers model, which does not say it.
+        max_tokens: Where to cut texts, if not where another library's folder does.
     """
 
     checkpoint: Path
@@ -44,6 +47,8 @@ class Order:
     texts: Path | None = None
     max_bytes: int = 0
     replace: bool = False
+    pooling: Pooling | None = None
+    max_tokens: int | None = None
 
 
 def export_checkpoint(order: Order) -> Manifest:
@@ -56,7 +61,7 @@ def export_checkpoint(order: Order) -> Manifest:
     """
     with staged(order.out, replace=order.replace) as folder:
         texts = file_texts(order.texts) if order.texts else flores_texts()
-        checkpoint = load_source(order.checkpoint)
+        checkpoint = load_source(order.checkpoint, order.pooling, order.max_tokens)
         contents = _contents(order, checkpoint)
         # fp32 is what the others are measured against, shipped or not.
         draft = dataclasses.replace(

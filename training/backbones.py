@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from training.checkpoint import CheckpointError
 from training.config import EncoderSection
@@ -40,11 +40,12 @@ def new_backbone(section: EncoderSection, vocab_size: int, pad_id: int) -> Any:
     return AutoModel.from_config(layout, add_pooling_layer=False)
 
 
-def read_backbone(path: Path) -> Any:
+def read_backbone(path: Path, *, causal: bool = False) -> Any:
     """Read a pretrained body, in float32.
 
     Args:
         path: Folder of ``config.json`` and weights in safetensors.
+        causal: Whether a decoder, whose tokens do not see those after them, will do.
 
     Raises:
         CheckpointError: If it cannot be read, lacks weights, or is of an architecture that is not
@@ -68,6 +69,10 @@ def read_backbone(path: Path) -> Any:
         raise CheckpointError(f"cannot read the backbone {path}: {_first_line(error)}") from error
     require_all(path, backbone, report)
     _require_encoder(backbone, path)
+    if not causal and is_causal(backbone):
+        raise _unsupported(
+            path, backbone.config.model_type, "is a decoder: its tokens do not see those after them"
+        )
     # Padding is masked out, so its row needs no exception; in a vocabulary learned later, that id
     # may be a word.
     backbone.get_input_embeddings().padding_idx = None
@@ -167,29 +172,39 @@ def _without_pooler(model_class: Any) -> dict[str, bool]:
     return {"add_pooling_layer": False} if takes else {}
 
 
-@torch.no_grad()
+def is_causal(backbone: Any) -> bool:
+    """Tell whether the first token's state is blind to the last token."""
+    states = _probe(backbone)
+    return torch.equal(states[0][:, 0], states[1][:, 0])
+
+
 def _require_encoder(backbone: Any, path: Path) -> None:
-    """Try out that it takes embeddings, gives states, and looks ahead."""
+    """Try out that it takes embeddings and gives states."""
     kind = backbone.config.model_type
-    backbone.eval()
-    mask = torch.ones(1, _PROBED, dtype=torch.int64)
-    dice = torch.Generator().manual_seed(0)
+    if hasattr(backbone.config, "use_cache"):
+        backbone.config.use_cache = False  # of decoders, to write on from; nothing is written here
     try:
-        table = backbone.get_input_embeddings().weight
-        text = table.std() * torch.randn(1, _PROBED, table.shape[1], generator=dice)
-        other = text.clone()
-        other[:, -1] = -text[:, -1]
-        states = [
-            backbone(inputs_embeds=part, attention_mask=mask).last_hidden_state
-            for part in (text, other)
-        ]
+        states = _probe(backbone)
     except (AttributeError, TypeError, ValueError, IndexError, RuntimeError) as error:
         raise _unsupported(path, kind, f"does not run on embeddings ({error})") from error
     if states[0].shape[:2] != (1, _PROBED):
         raise _unsupported(path, kind, "does not give one state for each token")
-    # Only the last token differs. Does the first one's state know?
-    if torch.equal(states[0][:, 0], states[1][:, 0]):
-        raise _unsupported(path, kind, "is a decoder: its tokens do not see those after them")
+
+
+@torch.no_grad()
+def _probe(backbone: Any) -> list[Tensor]:
+    """Give the states of two texts that differ in their last token alone, (1, seq, dim) each."""
+    backbone.eval()
+    mask = torch.ones(1, _PROBED, dtype=torch.int64)
+    table = backbone.get_input_embeddings().weight
+    dice = torch.Generator().manual_seed(0)
+    text = table.std() * torch.randn(1, _PROBED, table.shape[1], generator=dice)
+    other = text.clone()
+    other[:, -1] = -text[:, -1]
+    return [
+        backbone(inputs_embeds=part, attention_mask=mask).last_hidden_state
+        for part in (text, other)
+    ]
 
 
 def _unsupported(path: Path, kind: str, why: str) -> CheckpointError:

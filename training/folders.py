@@ -105,7 +105,7 @@ def open_folder(path: Path) -> Folder:
             f"{path} holds neither config.json nor modules.json: expected a folder that "
             "transformers or sentence-transformers saved"
         )
-    return Folder(path, tokenizer_max=_tokenizer_max(path), matryoshka=_matryoshka(path, path))
+    return Folder(path, tokenizer_max=_tokenizer_max(path), matryoshka=read_matryoshka(path, path))
 
 
 def read_tokenizer(folder: Folder) -> Tokenizer:
@@ -179,12 +179,12 @@ def _open_sentence_transformer(path: Path) -> Folder:
     return Folder(
         path=body,
         pooling=_read_pooling(pooling / "config.json"),
-        prompts=_read_prompts(path),
+        prompts=read_prompts(path),
         max_tokens=longest if isinstance(longest, int) else None,
         tokenizer_max=_tokenizer_max(body),
         lowercase=bool(described.get("do_lower_case")),
         dense=tuple(open_dense(part.path) for part in parts if part.kind == "Dense"),
-        matryoshka=_matryoshka(path, body),
+        matryoshka=read_matryoshka(path, body),
     )
 
 
@@ -217,14 +217,21 @@ def _tokenizer_max(body: Path) -> int | None:
     return longest if isinstance(longest, int) and 0 < longest <= _SPELLED_OUT else None
 
 
-def _matryoshka(path: Path, body: Path) -> tuple[int, ...]:
-    """Find the dimensions that vectors may be cut to.
+def read_matryoshka(path: Path, body: Path | None) -> tuple[int, ...]:
+    """Find the dimensions that vectors may be cut to, ascending.
 
     Either ``matryoshka_dimensions`` of ``config.json``, which other servers read as well, or those
     of the loss in the model card as sentence-transformers writes it.
+
+    Args:
+        path: Of the model card, ``README.md``.
+        body: Of ``config.json``; None: there is none.
+
+    Raises:
+        CheckpointError: If they are no dimensions.
     """
-    stated = read_json(body / "config.json").get("matryoshka_dimensions")
-    source = body / "config.json"
+    source = (body or path) / "config.json"
+    stated = read_json(source).get("matryoshka_dimensions") if body else None
     if stated is None and (path / "README.md").is_file():
         source = path / "README.md"
         found = _CARD_DIMENSIONS.search(source.read_text(encoding="utf-8", errors="replace"))
@@ -257,7 +264,12 @@ def _read_pooling(path: Path) -> Pooling:
     return _POOLINGS[modes[0]]
 
 
-def _read_prompts(path: Path) -> dict[Role, str]:
+def read_prompts(path: Path) -> dict[Role, str]:
+    """Read what a sentence-transformers folder puts before queries and documents.
+
+    Raises:
+        CheckpointError: If the file that says so cannot be read.
+    """
     stated = path / "config_sentence_transformers.json"
     if not stated.is_file():
         return {}

@@ -63,11 +63,14 @@ def make_encoder(kind: str, vocab_size: int, **options: Any) -> Encoder:
     return TransformerEncoder(config, backbone).eval()
 
 
-def save(folder: Path, encoder: Encoder, tokenizer: Tokenizer) -> Path:
+def save(
+    folder: Path, encoder: Encoder, tokenizer: Tokenizer, run: dict[str, Any] | None = None
+) -> Path:
     """Write an encoder as a checkpoint."""
+    weights = encoder.state_dict()
     save_checkpoint(
         folder,
-        Snapshot(tokenizer.to_str(), encoder.config, encoder.state_dict(), RUN, {}, {"step": 7}),
+        Snapshot(tokenizer.to_str(), encoder.config, weights, run or RUN, {}, {"step": 7}),
     )
     return folder
 

@@ -10,8 +10,9 @@ from tokenizers import Tokenizer
 from app.errors import ArtifactError
 from export.sources import load_source
 from training.checkpoint import CheckpointError
+from training.folders import Pooling
 
-from .conftest import save
+from .conftest import RUN, save
 
 
 @pytest.mark.parametrize("kind", ["static", "bert", "xlm-r"])
@@ -30,9 +31,8 @@ def test_load_source_gives_encoder_and_history(
     ("files", "kind"),
     [
         (None, "no such directory"),
-        ({}, "no checkpoint"),
-        ({"config.json": {"model_type": "bert"}}, "a plain transformers model"),
-        ({"config.json": {}, "modules.json": []}, "a sentence-transformers model"),
+        ({}, "a folder that is no model"),
+        ({"model.safetensors": {}}, "a folder that is no model"),
         ({"config.json": {}, "run.json": {}}, "interrupted"),
     ],
 )
@@ -45,8 +45,31 @@ def test_load_source_other_folder_is_named_and_refused(
         for name, content in files.items():
             (folder / name).write_text(json.dumps(content))
 
-    with pytest.raises(ArtifactError, match=f"{kind}.*expected a checkpoint"):
+    with pytest.raises(ArtifactError, match=f"{kind}.*expected"):
         load_source(folder)
+
+
+@pytest.mark.parametrize(("pooling", "max_tokens"), [("mean", None), (None, 16)])
+def test_load_source_of_ours_takes_no_choices(
+    pooling: Pooling | None, max_tokens: int | None, checkpoints: Callable[[str], Path]
+) -> None:
+    with pytest.raises(ArtifactError, match=r"--pooling or --max-tokens.*leave them out"):
+        load_source(checkpoints("bert"), pooling, max_tokens)
+
+
+def test_load_source_with_no_room_for_a_text_is_refused(checkpoints: Callable[[str], Path]) -> None:
+    with pytest.raises(ArtifactError, match="--max-tokens 3; expected 4 or more"):
+        load_source(checkpoints("bert"), max_tokens=3)
+
+
+def test_load_source_reads_the_dimensions_that_were_trained(
+    checkpoints: Callable[[str], Path], tmp_path: Path, tiny_tokenizer: Tokenizer
+) -> None:
+    assert load_source(checkpoints("static")).matryoshka == ()
+    encoder = load_source(checkpoints("static")).encoder
+    run = {**RUN, "config": {"loss": {"matryoshka": [16, 8]}}}
+    folder = save(tmp_path / "checkpoint", encoder, tiny_tokenizer, run)
+    assert load_source(folder).matryoshka == (8, 16)
 
 
 def test_load_source_changed_weights_are_refused(
