@@ -15,7 +15,7 @@ from app.api.limits import answer_in_time, clean_texts
 from app.api.problems import responses
 from app.api.state import Service
 from app.api.wire import JSON, DocId, Lang, Metadata, Reply, Wire
-from app.encoder.batcher import BULK
+from app.encoder.jobs import BULK
 from app.errors import InvalidInputError, NotFoundError
 from app.retrieval.points import MAX_DOC_ID_BYTES
 from app.retrieval.store import Document

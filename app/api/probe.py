@@ -18,7 +18,7 @@ from app.api.limits import answer_in_time, clean_texts
 from app.api.problems import responses
 from app.api.state import Service
 from app.api.wire import JSON, CollectionName, DocId, Lang, Reply, Wire
-from app.encoder.batcher import PROBE
+from app.encoder.jobs import PROBE
 from app.errors import InvalidInputError, TooLargeError
 from app.retrieval.store import MAX_TOP_K, VectorStore
 from app.robustness.probe import (

@@ -1,94 +1,55 @@
-"""One bounded queue of texts and one thread that runs them in batches that waste little padding.
+"""One bounded queue of texts and the threads that run them in batches that waste little padding.
 
-There is no timer: while a batch runs, the next ones gather by themselves. Each turn looks at the
-jobs that are due first, splits their texts by length into the runs that cost least
-(``app.encoder.split``), and does the run that holds the oldest text. Whatever goes wrong in the
-thread fails the jobs and shows in ``failure``; no caller is left waiting.
+Each session has a thread of its own; all take from the one queue. There is no timer: while a batch
+runs, the next ones gather by themselves. Which texts go together is decided in ``app.encoder.jobs``
+and ``app.encoder.split``. Whatever goes wrong in a thread fails the jobs it concerns and shows in
+``healthy``; no caller is left waiting.
 """
 
 import logging
 import threading
 import time
-from bisect import insort
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, InvalidStateError
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Sequence
+from concurrent.futures import Future
 
 import numpy as np
-from numpy.typing import NDArray
 
-from app.encoder.split import Cost, cheapest_run
+from app.encoder.jobs import SEARCH, Batch, Batched, Job, Queue, fill
+from app.encoder.split import Cost
+from app.encoder.worker import HEARTBEAT_LIMIT_S, Run, Worker
 from app.errors import InferenceError, NotReadyError, OverloadedError, TooLargeError
 
 _LOGGER = logging.getLogger(__name__)
 
-Run = Callable[[Sequence[Sequence[int]]], NDArray[np.float32]]
-"""Token ids of texts to their vectors, shape (texts, dim)."""
-
-SEARCH, BULK, PROBE = 0, 1, 2
-"""Priorities: who waits for whom."""
-
-PRIORITY_STEP_S = 5.0
-"""A job passes jobs of the next lower priority that came up to this much earlier, and no others:
-so none waits for ever."""
-
-LOOKAHEAD_BUDGETS = 4
-HEARTBEAT_LIMIT_S = 30.0
 RETRY_EVERY_S = 1.0
 LONGEST_RETRY_AFTER_S = 30.0
 
 
-class Batched(NamedTuple):
-    """The vectors of a caller's texts, shape (texts, dim), and where their time went."""
-
-    vectors: NDArray[np.float32]
-    queue_s: float
-    inference_s: float
-
-
-@dataclass(eq=False)
-class Job:
-    """Texts of one caller, their vectors as they come, and the future that waits for them."""
-
-    rows: Sequence[Sequence[int]]
-    due: float
-    future: Future[Batched] = field(default_factory=Future)
-    waiting: list[int] = field(init=False)
-    queued: bool = False
-    done: int = 0
-    vectors: NDArray[np.float32] | None = None
-    submitted: float = field(default_factory=time.monotonic)
-    inference_s: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.waiting = list(range(len(self.rows)))
-
-
 class Batcher:
-    """The queue in front of a session.
+    """The queue in front of the sessions.
 
     Args:
-        run: Encodes one batch; only ever called from the batcher's own thread.
+        runs: Encode one batch, each a session; each is only ever called from its own thread.
         cost: What a run costs, which decides how texts are split into runs.
         queue_texts: Most texts admitted and not yet finished.
         canary: Token ids of texts known to work, with which a failed session is tried again.
     """
 
     def __init__(
-        self, run: Run, cost: Cost, queue_texts: int, canary: Sequence[Sequence[int]]
+        self, runs: Sequence[Run], cost: Cost, queue_texts: int, canary: Sequence[Sequence[int]]
     ) -> None:
-        self._run, self._cost, self._queue_texts, self._canary = run, cost, queue_texts, canary
+        self._queue_texts, self._canary = queue_texts, canary
         self._changed = threading.Condition()
-        self._jobs: list[Job] = []
+        self._queue = Queue(cost)
         self._admitted = 0
         self._texts_per_s = 100.0
-        self._batch: list[tuple[Job, int]] = []
-        self._run_started: float | None = None
-        self._failure: str | None = None
-        self._closed = False
-        self._thread = threading.Thread(target=self._serve, name="encoder", daemon=True)
-        self._thread.start()
+        self._gone: str | None = None
+        self._workers = [Worker(run) for run in runs]
+        for worker in self._workers:
+            worker.thread = threading.Thread(
+                target=self._serve, args=(worker,), name="encoder", daemon=True
+            )
+            worker.thread.start()
 
     def admit(self, texts: int, *, wait: bool = False) -> None:
         """Take room for texts that are about to be submitted; ``release`` gives it back.
@@ -100,7 +61,7 @@ class Batcher:
         Raises:
             OverloadedError: If there is no room and ``wait`` is false.
             TooLargeError: If the queue could never hold them.
-            NotReadyError: If the thread is gone or the batcher closed.
+            NotReadyError: If a thread is gone or the batcher closed.
         """
         if texts > self._queue_texts:
             raise TooLargeError(
@@ -137,27 +98,48 @@ class Batcher:
             The future of their vectors. Cancelling it takes the texts out of the queue. Fails with
             InferenceError or NotReadyError.
         """
-        job = Job(rows, due=time.monotonic() + priority * PRIORITY_STEP_S)
+        job = Job(rows, priority)
         # The room is given back once, however the job ends.
         job.future.add_done_callback(lambda _: self._leave(job))
         with self._changed:
-            gone = self._gone()
+            gone = self._gone
             if gone is None:
-                insort(self._jobs, job, key=lambda one: one.due)
-                job.queued = True
+                self._queue.add(job)
                 self._changed.notify_all()
         if gone is not None:
-            job.future.set_exception(NotReadyError(gone))
+            job.fail(NotReadyError(gone))
         return job.future
 
     def healthy(self) -> str | None:
-        """Say what is wrong, or None: the thread lives, the last run was right and none hangs."""
-        started = self._run_started
-        if (gone := self._gone()) is not None:
-            return gone
-        if started is not None and time.monotonic() - started > HEARTBEAT_LIMIT_S:
+        """Say what is wrong, or None: no thread is gone, no run hangs, and some session works."""
+        if self._gone is not None:
+            return self._gone
+        if any(worker.hangs() for worker in self._workers):
             return f"a batch has been running for more than {HEARTBEAT_LIMIT_S:.0f} seconds"
-        return self._failure
+        return None if self._works() else self._workers[0].failure
+
+    def recheck(self, timeout_s: float) -> str | None:
+        """Try the sessions now if none works, rather than at their next turn; blocks.
+
+        Args:
+            timeout_s: How long to wait for the trial's end.
+
+        Returns:
+            As ``healthy``.
+        """
+        with self._changed:
+            if self._gone is None and not self._works():
+                seen = [worker.tries for worker in self._workers]
+                for worker in self._workers:
+                    worker.asked = True
+                self._changed.notify_all()
+                self._changed.wait_for(
+                    lambda: (
+                        self._gone or self._works() or all(map(_has_tried, self._workers, seen))
+                    ),
+                    timeout_s,
+                )
+        return self.healthy()
 
     @property
     def waiting_texts(self) -> int:
@@ -165,122 +147,150 @@ class Batcher:
         return self._admitted
 
     def close(self) -> None:
-        """Stop the thread after its present run; jobs still waiting fail with NotReadyError."""
+        """Stop the threads after their present runs; jobs still waiting fail with NotReadyError."""
         with self._changed:
-            self._closed = True
+            self._gone = self._gone or "the encoder is closed"
             self._changed.notify_all()
-        self._thread.join(timeout=HEARTBEAT_LIMIT_S)
+        for worker in self._workers:
+            worker.thread.join(timeout=HEARTBEAT_LIMIT_S)
 
-    def _serve(self) -> None:
-        reason = "the encoder is closed"
+    def _serve(self, worker: Worker) -> None:
         try:
-            while True:
-                with self._changed:
-                    while not (self._jobs or self._closed or self._failure):
-                        self._changed.wait()
-                    if self._closed:
-                        break
-                    if not self._jobs:  # a run failed: see whether the session works again
-                        self._changed.wait(RETRY_EVERY_S)
-                    batch = self._next_batch()
-                self._do(batch)
+            while (batch := self._next_batch(worker)) is not None:
+                worker.batch = batch
+                self._do(worker, batch)
+                worker.batch = []
         except BaseException as error:  # the thread's outer edge: callers must not wait for ever
-            reason = f"the encoder's thread ended with {type(error).__name__}; restart the service"
+            name = type(error).__name__
+            self._gone = f"the encoder's thread ended with {name}; restart the service"
             _LOGGER.exception("The encoder's thread ended")
         finally:
             with self._changed:
-                self._closed, self._failure = True, reason
-                jobs = {*self._jobs, *(job for job, _ in self._batch)}
-                self._jobs = []
+                reason = self._gone = self._gone or "the encoder is closed"
+                jobs = {*self._queue.clear(), *(job for job, _ in worker.batch)}
+                self._changed.notify_all()
             for job in jobs:
-                _fail(job, NotReadyError(reason))
+                job.fail(NotReadyError(reason))
 
-    def _next_batch(self) -> list[tuple[Job, int]]:
-        """Take out of the queue the texts of the next run; the lock is held."""
-        budget = LOOKAHEAD_BUDGETS * self._cost.max_tokens
-        candidates: list[tuple[Job, int]] = []
-        for job in self._jobs:
-            for index in job.waiting:
-                if budget <= 0:
-                    break
-                candidates.append((job, index))
-                budget -= len(job.rows[index])
-            if budget <= 0:
-                break
-        lengths = [len(job.rows[index]) for job, index in candidates]
-        batch = [candidates[position] for position in cheapest_run(lengths, self._cost)]
-        taken: dict[Job, set[int]] = {}
-        for job, index in batch:
-            taken.setdefault(job, set()).add(index)
-        for job, indices in taken.items():
-            job.waiting = [index for index in job.waiting if index not in indices]
-            if not job.waiting:
-                self._jobs.remove(job)
-                job.queued = False
-        self._batch = batch
-        return batch
+    def _next_batch(self, worker: Worker) -> Batch | None:
+        """Wait for work: texts, none at all to run the canary, or None to end."""
 
-    def _do(self, batch: list[tuple[Job, int]]) -> None:
-        rows = [job.rows[index] for job, index in batch] or self._canary
-        started = self._run_started = time.monotonic()
+        def is_wanted() -> bool:
+            if self._gone is not None:
+                return True
+            if worker.failure is None:
+                return len(self._queue) > 0
+            # The next trial is due soon, but not soon enough for callers whom nobody serves.
+            return worker.asked or (len(self._queue) > 0 and not self._works())
+
+        with self._changed:
+            self._changed.wait_for(is_wanted, None if worker.failure is None else RETRY_EVERY_S)
+            if self._gone is not None:
+                return None
+            return [] if worker.failure is not None else self._queue.take()
+
+    def _do(self, worker: Worker, batch: Batch) -> None:
+        if worker.failure is not None:
+            if not self._try(worker) and not self._works():
+                self._refuse_all()
+            return
+        failed = self._run(worker, batch)
+        if not failed:
+            return
+        if not self._try(worker):
+            self._move(failed)
+            return
+        # The session works, so it is some text's fault: the others must not suffer for it.
+        parts = [failed]
+        while parts:
+            part = [(job, index) for job, index in parts.pop() if not job.future.done()]
+            if not part or not (part := self._run(worker, part)):
+                continue
+            if len(part) == 1:
+                part[0][0].fail(InferenceError("the encoder failed on this text; see the log."))
+            else:
+                half = len(part) // 2
+                parts += [part[half:], part[:half]]
+
+    def _run(self, worker: Worker, batch: Batch) -> Batch:
+        """Run some texts and deliver their vectors.
+
+        Returns:
+            The texts that got no vector.
+        """
+        rows = [job.rows[index] for job, index in batch]
+        started = time.monotonic()
         try:
-            vectors = self._run(rows)
-            if len(vectors) != len(rows) or not np.isfinite(vectors).all():
-                raise FloatingPointError("the vectors are not finite, or not one for each text")
+            vectors = worker.vectors(rows)
         except Exception:  # whatever the session raises, its callers learn only that it failed
             _LOGGER.exception("A batch of %d texts failed", len(rows))
-            self._failure = "the last batch failed"
-            for job in {job for job, _ in batch}:
-                _fail(job, InferenceError("the encoder failed on this batch; see the log."))
-        else:
-            self._failure = None
-            elapsed = max(time.monotonic() - started, 1e-6)
-            self._texts_per_s += 0.1 * (len(rows) / elapsed - self._texts_per_s)
+            return batch
+        elapsed = max(time.monotonic() - started, 1e-6)
+        finite = [bool(row) for row in np.atleast_1d(np.isfinite(vectors).all(axis=1))]
+        right = [text for text, is_right in zip(batch, finite, strict=True) if is_right]
+        wrong = [text for text, is_right in zip(batch, finite, strict=True) if not is_right]
+        if wrong:
+            _LOGGER.error("%d of %d vectors are not finite", len(wrong), len(rows))
+            vectors = vectors[finite]
+        with self._changed:  # a job's texts may run in several sessions at a time
+            self._learn(rows, elapsed)
             for job in {job for job, _ in batch}:
                 job.inference_s += elapsed
-            _deliver(batch, vectors)
-        self._run_started = None
-        self._batch = []
+            ready = [job for job in fill(right, vectors) if job.is_complete]
+        for job in ready:
+            job.answer()
+        return wrong
+
+    def _try(self, worker: Worker) -> bool:
+        """Run the canary, and note whether the session works."""
+        works = worker.encodes(self._canary)
+        with self._changed:
+            worker.failure = None if works else "the last batch failed"
+            worker.asked = False
+            worker.tries += 1
+            self._changed.notify_all()
+        return works
+
+    def _move(self, batch: Batch) -> None:
+        """Hand the texts of a broken session to one that works, though only once."""
+        with self._changed:
+            others = self._works()
+            again = [text for text in batch if others and not text[0].put_back]
+            for job, _ in again:
+                job.put_back = True
+            self._queue.put_back(again)
+            self._changed.notify_all()
+        moved = {job for job, _ in again}
+        for job in {job for job, _ in batch} - moved:
+            job.fail(InferenceError("the encoder failed on this batch; see the log."))
+
+    def _refuse_all(self) -> None:
+        with self._changed:
+            jobs = self._queue.clear()
+        for job in jobs:
+            job.fail(NotReadyError("the encoder is out of order; try again in a few seconds."))
+
+    def _learn(self, rows: Sequence[Sequence[int]], elapsed_s: float) -> None:
+        each_s = elapsed_s / len(self._workers)
+        self._queue.learn(sum(map(len, rows)), each_s)
+        self._texts_per_s += 0.1 * (len(rows) / each_s - self._texts_per_s)
+
+    def _works(self) -> bool:
+        return any(worker.failure is None for worker in self._workers)
 
     def _leave(self, job: Job) -> None:
         with self._changed:
-            job.waiting = []
-            if job.queued:
-                self._jobs.remove(job)
-                job.queued = False
+            self._queue.remove(job)
             self._admitted -= len(job.rows)
             self._changed.notify_all()
 
-    def _gone(self) -> str | None:
-        if self._closed or not self._thread.is_alive():
-            return self._failure or "the encoder is closed"
-        return None
-
     def _require_alive(self) -> None:
-        if (gone := self._gone()) is not None:
-            raise NotReadyError(gone)
+        if self._gone is not None:
+            raise NotReadyError(self._gone)
 
     def _retry_after_s(self) -> float:
         return float(np.clip(self._admitted / self._texts_per_s, 1.0, LONGEST_RETRY_AFTER_S))
 
 
-def _deliver(batch: list[tuple[Job, int]], vectors: NDArray[np.float32]) -> None:
-    # Without a batch the vectors are the canary's, which nobody waits for.
-    for (job, index), vector in zip(batch, vectors, strict=bool(batch)):
-        if job.vectors is None:
-            job.vectors = np.empty((len(job.rows), vectors.shape[1]), dtype=np.float32)
-        job.vectors[index] = vector
-        job.done += 1
-        if job.done == len(job.rows):
-            waited = time.monotonic() - job.submitted - job.inference_s
-            try:
-                job.future.set_result(Batched(job.vectors, max(waited, 0.0), job.inference_s))
-            except InvalidStateError:  # cancelled while it ran
-                continue
-
-
-def _fail(job: Job, error: Exception) -> None:
-    try:
-        job.future.set_exception(error)
-    except InvalidStateError:  # cancelled, or failed before
-        return
+def _has_tried(worker: Worker, before: int) -> bool:
+    return worker.tries > before

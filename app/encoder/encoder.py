@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.artifact import GOLDEN, TOKENIZER, Manifest, Precision, read_artifact
-from app.encoder.batcher import BULK, SEARCH, Batched, Batcher
+from app.encoder.batcher import Batcher
 from app.encoder.encoded import Encoded, Timings, pool_windows, shorten
 from app.encoder.golden import require_golden, unpack_golden
+from app.encoder.jobs import BULK, SEARCH, Batched
 from app.encoder.session import Device, Session, choose_precision, likely_provider
 from app.encoder.split import Cost
 from app.encoder.tokenizer import InputType, Tokenizer, Windows
@@ -252,7 +253,7 @@ class TextEncoder:
         require_golden(texts, self._session.run(rows), expected)
         cost = _measure_cost(self._session, rows[0], self.manifest.max_tokens, max_batch_tokens)
         self._queue_texts = queue_texts
-        self._batcher = Batcher(self._session.run, cost, queue_texts, canary=rows[:1])
+        self._batcher = Batcher([self._session.run], cost, queue_texts, canary=rows[:1])
 
     def _read(
         self,

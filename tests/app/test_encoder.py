@@ -39,14 +39,15 @@ class Gate:
     def __init__(self, encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
         self._open = threading.Event()
         self.runs: list[int] = []
-        run = encoder._batcher._run
+        worker = encoder._batcher._workers[0]
+        run = worker.run
 
         def gated(rows: list[list[int]]) -> np.ndarray:
             self.runs.append(len(rows))
             assert self._open.wait(TIMEOUT_S)
             return run(rows)
 
-        monkeypatch.setattr(encoder._batcher, "_run", gated)
+        monkeypatch.setattr(worker, "run", gated)
 
     def open(self) -> None:
         self._open.set()
