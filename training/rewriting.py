@@ -125,7 +125,8 @@ def make_rewriter(
     """Make the rewriter of a run, or None if it augments nothing.
 
     Raises:
-        CorpusError: If a dictionary cannot be used, or none has a language of the corpora.
+        CorpusError: If a dictionary cannot be used, none has a language of the corpora, or one that
+            is to be switched to is in none.
     """
     switch = None
     if section.sentence_probability:
@@ -135,7 +136,19 @@ def make_rewriter(
                 f"got augmentation.dictionaries of {', '.join(lexicon.languages) or 'no language'}:"
                 f" expected a language of the corpora, which have {', '.join(bitext.langs)}"
             )
-        switch = CodeSwitch(lexicon, section.word_probability)
+        wanted = {*section.languages, *filter(None, [section.through])}
+        if missing := sorted(wanted - set(lexicon.languages)):
+            raise CorpusError(
+                f"got {', '.join(missing)} in augmentation.languages or augmentation.through: "
+                f"expected languages of the dictionaries, which have {', '.join(lexicon.languages)}"
+            )
+        switch = CodeSwitch(
+            lexicon,
+            section.word_probability,
+            languages=section.languages or None,
+            draw=section.draw,
+            through=section.through,
+        )
     typos = Typos(section.typo_edits) if section.typo_probability else None
     if switch is None and typos is None:
         return None

@@ -58,13 +58,13 @@ def _encoder_rules(config: "TrainConfig") -> Iterator[Rule]:
     )
     for key in ("layers", "heads"):
         yield (
-            not new and _is_set(encoder, key),
+            not new and is_set(encoder, key),
             f"encoder.{key} is of a new transformer: leave it out for a static encoder, and "
             "with encoder.backbone or encoder.start",
         )
     for key in ("vocab_size", "sample_characters", "romanize"):
         yield (
-            source != "learn" and _is_set(config.tokenizer, key),
+            source != "learn" and is_set(config.tokenizer, key),
             f"tokenizer.{key} is of a learned vocabulary: leave it out, or set "
             "tokenizer.source = 'learn'",
         )
@@ -107,16 +107,19 @@ def _batch_rules(config: "TrainConfig") -> Iterator[Rule]:
         "batches.mine_every needs batches.hard_negatives above 0",
     )
     yield (
-        not batches.mine_every and _is_set(batches, "mine_pool"),
+        not batches.mine_every and is_set(batches, "mine_pool"),
         "batches.mine_pool needs batches.mine_every above 0",
     )
     augmentation = config.augmentation
     for key, needed in (
         ("word_probability", "sentence_probability"),
+        ("draw", "sentence_probability"),
+        ("languages", "sentence_probability"),
+        ("through", "sentence_probability"),
         ("typo_edits", "typo_probability"),
     ):
         yield (
-            _is_set(augmentation, key) and not getattr(augmentation, needed),
+            is_set(augmentation, key) and not getattr(augmentation, needed),
             f"augmentation.{key} needs augmentation.{needed} above 0",
         )
 
@@ -188,13 +191,13 @@ def _noise_rules(config: "TrainConfig") -> Iterator[Rule]:
         )
     for key in ("steps", "step_size", "start"):
         yield (
-            config.adversarial.method == "fgm" and _is_set(config.adversarial, key),
+            config.adversarial.method == "fgm" and is_set(config.adversarial, key),
             f"adversarial.{key} is of pgd and freelb: leave it out for fgm, which takes one "
             "step of the radius",
         )
 
 
-def _is_set(section: Section, key: str) -> bool:
+def is_set(section: Section, key: str) -> bool:
     """Tell whether a key has another value than its default."""
     default = type(section).model_fields[key].get_default(call_default_factory=True)
     return getattr(section, key) != default

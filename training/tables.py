@@ -11,9 +11,9 @@ TEACHER_DIM = 384
 
 
 class Section(BaseModel):
-    """A table of the file: frozen, and no keys but its own."""
+    """A table of the file: frozen, no keys but its own, and no numbers that are none."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class TokenizerSection(Section):
@@ -109,6 +109,12 @@ class AugmentationSection(Section):
     dictionaries: tuple[str, ...] = Field(default=(), description="files of words")
     sentence_probability: float = Field(default=0.0, ge=0.0, le=1.0, description="of a text")
     word_probability: float = Field(default=0.3, ge=0.0, le=1.0, description="of its known words")
+    draw: Literal["neighbor", "itself", "language"] = Field(
+        default="neighbor",
+        description="a word's neighbor; or one of these and itself; or a language first",
+    )
+    languages: tuple[str, ...] = Field(default=(), description="to switch to; empty: any")
+    through: str = Field(default="", description="a language that joins others, as eng_Latn")
     typo_probability: float = Field(default=0.0, ge=0.0, le=1.0, description="of a query")
     typo_edits: int = Field(default=1, ge=1, le=16, description="in such a query")
     self_teaching: float = Field(
@@ -137,7 +143,7 @@ class OptimSection(Section):
     """Adam by row (static) or AdamW (transformer); linear warm-up, then a schedule."""
 
     steps: int = Field(ge=1)
-    lr: float = Field(gt=0.0)
+    lr: float = Field(gt=0.0, le=1.0, description="about how far an entry moves in a step")
     warmup: int = Field(default=0, ge=0, description="steps")
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     weight_decay: float = Field(default=0.0, ge=0.0)

@@ -186,3 +186,23 @@ def test_load_config_keys_of_noise_and_loss_that_contradict_are_refused(
 def test_load_config_steps_of_an_attack_are_taken(minimal: Path, method: str) -> None:
     config = load_config(minimal, [f"adversarial.method={method}", "adversarial.steps=3"])
     assert config.adversarial.steps == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("optim.lr=inf", "optim.lr"),
+        ("optim.lr=1e6", "optim.lr"),
+        ("corpora.weights={nllb-seed=nan}", "corpora.weights"),
+        ("adversarial.epsilon=inf", "adversarial.epsilon"),
+        ("smoothing.sigma=nan", "smoothing.sigma"),
+        ("distillation.pooled=inf", "distillation.pooled"),
+        ("augmentation.draw=itself", "augmentation.draw needs"),
+        ("augmentation.through=eng_Latn", "augmentation.through needs"),
+    ],
+)
+def test_load_config_numbers_that_are_none_and_keys_without_effect_are_refused(
+    minimal: Path, override: str, key: str
+) -> None:
+    with pytest.raises(ConfigError, match=key):
+        load_config(minimal, [override])

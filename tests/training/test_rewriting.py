@@ -237,3 +237,25 @@ def langs_of(bitext: Bitext, texts: np.ndarray) -> list[str]:
     known = dict(zip(bitext.text_a.tolist(), bitext.lang_a.tolist(), strict=True))
     known |= dict(zip(bitext.text_b.tolist(), bitext.lang_b.tolist(), strict=True))
     return [bitext.langs[known[text]] for text in texts.tolist()]
+
+
+def test_make_rewriter_switches_as_asked(make: Maker, tmp_path: Path) -> None:
+    """Languages, the one that joins them, and the draw come from the configuration."""
+    words = tmp_path / "words.tsv"
+    lines = ["fra_Latn\tchien\teng_Latn\tdog", "swh_Latn\tmbwa\teng_Latn\tdog"]
+    words.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    keys = {"dictionaries": [str(words)], "sentence_probability": 1.0, "word_probability": 1.0}
+
+    def switched(**more: Any) -> set[str]:
+        rewriter = make_rewriter(section(**keys, **more), make.bitext, make.tokenizer)
+        assert rewriter is not None
+        assert rewriter._switch is not None
+        rng = np.random.default_rng(0)
+        return {rewriter._switch("un chien", "fra_Latn", rng) for _ in range(50)}
+
+    assert switched() == {"un dog"}
+    assert switched(through="eng_Latn") == {"un dog", "un mbwa"}
+    assert switched(through="eng_Latn", languages=["swh_Latn"]) == {"un mbwa"}
+    assert switched(draw="itself") == {"un dog", "un chien"}
+    with pytest.raises(CorpusError, match=r"got yor_Latn in augmentation\.languages"):
+        switched(languages=["yor_Latn"])
