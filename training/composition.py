@@ -60,7 +60,8 @@ class Composition(nn.Module):
             scale: Factor of the gradients.
 
         Returns:
-            Scalars by name: ``loss`` is what the step minimizes, ``loss_...`` are its parts.
+            Scalars by name: ``loss`` is what the step minimizes, ``loss_...`` are its parts
+            without their weights.
         """
         config, device = self.config, self.temperature.log_inverse.device
         names = names_of(batch)
@@ -115,8 +116,9 @@ class Composition(nn.Module):
         found = {f"loss_{name}": part for name, part in objective.parts.items()}
         found["loss_clean"] = result.loss
         if states_loss is not None:
-            found["loss_transport"] = distributed.total(result.states_loss)
-            found["loss_clean"] = found["loss_clean"] + found["loss_transport"]
+            weighted = distributed.total(result.states_loss)
+            found["loss_transport"] = weighted / (config.distillation.transport or 1.0)
+            found["loss_clean"] = found["loss_clean"] + weighted
         found["loss"] = weight * found["loss_clean"]
         return found, result.noise_gradients
 

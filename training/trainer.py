@@ -184,7 +184,11 @@ class Trainer:
         return encoder
 
     def snapshot(self) -> Snapshot:
-        """Gather all that a checkpoint holds."""
+        """Gather all that a checkpoint holds.
+
+        Raises:
+            TrainingError: If a number of it is none: ``--resume`` would start from it.
+        """
         moments = moments_of(self._optimizer)
         state = {f"optimizer.{name}": tensor for name, tensor in moments.items()}
         if self._average:
@@ -197,14 +201,26 @@ class Trainer:
         if self._scaler.is_enabled():
             values = self._scaler.state_dict()
             state |= {f"scaler.{key}": torch.tensor(values[key]) for key in SCALER_STATE}
+        weights = self.averaged().state_dict()
+        self._require_finite(weights | state)
         return Snapshot(
             tokenizer=self.tokenizer.to_str(),
             config=self.encoder.config,
-            weights=self.averaged().state_dict(),
+            weights=weights,
             run=self._describe(),
             state=state,
             progress=asdict(self.progress),
         )
+
+    def _require_finite(self, tensors: Mapping[str, Tensor]) -> None:
+        bad = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
+        if bad:
+            more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+            raise TrainingError(
+                f"step {self.progress.step} of {self.config.optim.steps} left numbers that are not "
+                f"finite in {bad[0]}{more}: nothing was saved and the last complete checkpoint, if "
+                "there is one, is as it was. Try a lower optim.lr or a longer optim.warmup"
+            )
 
     def restore(self, snapshot: Snapshot) -> None:
         """Continue from a checkpoint; the encoder has its weights already.
