@@ -5,6 +5,7 @@ documents, drawn as the batches' own are; in a batch of one language the pool is
 Of the top-ranked ones that are no positives, do not translate one, and score clearly below it (else
 they may be positives that nobody noted), each query gets a few at random. What it trades away:
 queries and documents of all those steps are encoded once more, without gradient, and the pool.
+Several processes share the encoding; each ranks for itself.
 
 What was mined is state: it depends on the weights of the step that mined it, so a checkpoint holds
 it, and a resumed run goes on with it.
@@ -19,6 +20,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import nn
 
+from training import distributed
 from training.collation import Ints, Side
 from training.meanings import Meanings
 
@@ -61,19 +63,29 @@ class Mined:
 
 
 def encoder_rows(encoder: nn.Module) -> EncodeSide:
-    """Make a function of sides out of an encoder; it is not in training mode meanwhile."""
+    """Make a function of sides out of an encoder; it is not in training mode meanwhile.
+
+    Several processes share the work: all of them must encode the same sides in the same order, each
+    encodes a part of the rows, and each gets all of them.
+    """
     device = next(encoder.parameters()).device
 
     def encode(side: Side) -> Floats:
+        own, world = slice(None), distributed.world()
+        if 1 < world <= (rows := len(side.input_ids)):
+            rank = distributed.rank()
+            own = slice(rows * rank // world, rows * (rank + 1) // world)
         training = encoder.training
         encoder.eval()
         with torch.no_grad():
             ids, mask = (
-                torch.from_numpy(a).to(device) for a in (side.input_ids, side.attention_mask)
+                torch.from_numpy(np.ascontiguousarray(values[own])).to(device)
+                for values in (side.input_ids, side.attention_mask)
             )
-            vectors = encoder(ids, mask)  # (rows, dim)
+            vectors = encoder(ids, mask).float()  # (own rows, dim)
         encoder.train(training)
-        return vectors.float().cpu().numpy()
+        shared = vectors if own == slice(None) else distributed.gather_rows(vectors)
+        return shared.cpu().numpy()  # (rows, dim)
 
     return encode
 

@@ -22,6 +22,7 @@ from training.collation import Batch, Side
 from training.config import TrainConfig
 from training.corpus import Bitext
 from training.distillation import TeacherVectors
+from training.mining import encoder_rows
 from training.trainer import Trainer
 
 PAIRS, SPECIAL = 7, 2
@@ -120,6 +121,10 @@ def _record(path: Path) -> None:
             trainer.step(make_batch(step), 0.01)
             found[f"{name} {step}"] = trainer.parts
         found[name] = weights_of(trainer)
+    # As mining encodes: shared by the processes, but for a text alone.
+    torch.manual_seed(2)
+    encode = encoder_rows(new_encoder(make_config().encoder, vocab_size=40, pad_id=0))
+    found["encoded"] = [encode(make_batch(9).query.rows(0, rows)) for rows in (PAIRS, 2, 1)]
     found["any"] = distributed.any_process(distributed.rank() == 1)
     found["main"] = distributed.is_main()
     distributed.barrier()

@@ -28,7 +28,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    return [torch.load(folder / name) for name in ("one", "two-0", "two-1")]
+    return [torch.load(folder / name, weights_only=False) for name in ("one", "two-0", "two-1")]
 
 
 @pytest.mark.parametrize("kind", CASES)
@@ -49,6 +49,14 @@ def test_two_processes_hold_the_same_bits(kind: str, recorded: list[dict[str, An
     _, left, right = recorded
     for name, tensor in left[kind].items():
         assert torch.equal(tensor, right[kind][name]), name
+
+
+def test_processes_share_the_encoding_of_what_is_mined(recorded: list[dict[str, Any]]) -> None:
+    one, *two = ([torch.from_numpy(rows) for rows in found["encoded"]] for found in recorded)
+    assert [rows.shape for rows in one] == [(7, 16), (2, 16), (1, 16)]
+    for other in two:
+        for mine, expected in zip(other, one, strict=True):
+            assert torch.allclose(mine, expected, atol=1e-6)
 
 
 def test_processes_know_their_place(recorded: list[dict[str, Any]]) -> None:
