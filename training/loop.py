@@ -87,7 +87,9 @@ def train(config: TrainConfig, folder: Path, *, resume: bool) -> Outcome:
         TrainingError: If the loss is no number.
     """
     with distributed.session(distributed.choose_device(config.run.device)):
-        data = data_folder()
+        measuring = bool(config.run.evaluate_every) and config.run.metric != LOSS
+        if measuring or set(config.corpora.weights) - set(config.corpora.files):
+            data_folder()  # before anything is written: is it there?
         before = _find(config, folder, resume=resume)
         folder.mkdir(parents=True, exist_ok=True)
         if config.run.threads:
@@ -97,9 +99,9 @@ def train(config: TrainConfig, folder: Path, *, resume: bool) -> Outcome:
         # Corpora, vocabulary and token ids are all in memory before the first step.
         material = prepare(config, before)
         measured: list[str] = []
-        if config.run.evaluate_every and config.run.metric != LOSS:
+        if measuring:
             only = metric_language(config.run.metric)
-            measured = languages_to_measure(material.bitext.langs, data, only)
+            measured = languages_to_measure(material.bitext.langs, data_folder(), only)
         teacher = ask_teacher(config, material)
         encoder = encoder_of(before) if before else first_encoder(config, material)
 

@@ -6,6 +6,7 @@ the corpora alone, so a resumed run sees the same batches and a dry run the true
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
@@ -66,7 +67,9 @@ def prepare(config: TrainConfig, before: Snapshot | None = None) -> Preparation:
         list(section.weights), shippable=section.shippable, files=section.files
     )
     log.info("reading %d corpora", len(corpora))
-    bitext = load_bitext(data_folder(), corpora, section.languages)
+    # Own files have paths of their own: a run on these alone needs no data folder.
+    folder = Path() if all(corpus.own for corpus in corpora) else data_folder()
+    bitext = load_bitext(folder, corpora, section.languages)
     vocabulary = vocabulary_of(before) if before else first_vocabulary(config, bitext)
     log.info("tokenizing %d texts of %d pairs", len(bitext.texts), len(bitext))
     tokens = tokenize_texts(

@@ -14,6 +14,7 @@ from training.collation import Batch
 from training.config import TrainConfig
 from training.corpus import CorpusError
 from training.loop import train
+from training.plan import plan_run
 from training.trainer import Trainer
 
 
@@ -114,6 +115,28 @@ def test_train_records_what_was_skipped_and_learns_in_the_end(
     assert run["skipped"] == {"faq": {"null": 1, "language code": 1}}
     assert run["corpora"][1] == {"name": "faq", "licence": "not known here", "shippable": False}
     assert run["metrics"]["flores200-dev at 60"] > 0.3  # chance is 1 of 20
+
+
+def test_train_on_own_files_alone_needs_no_data_folder(
+    tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TYNTEGRA_DATA", str(tmp_path / "absent"))
+    missing = TrainConfig.model_validate(tree)
+    with pytest.raises(CorpusError, match=r"no corpora at .*absent"):
+        train(missing, tmp_path / "out", resume=False)
+    tree["corpora"]["weights"] = {"faq": 1.0}
+    tree["batches"]["cross_probability"] = 0.0
+    tree["optim"] |= {"steps": 2}
+    measured = {**tree, "run": {**tree["run"], "evaluate_every": 2}}
+    with pytest.raises(CorpusError, match=r"no corpora at .*absent"):
+        train(TrainConfig.model_validate(measured), tmp_path / "out", resume=False)
+    assert not (tmp_path / "out").exists()
+    # What the run is judged by here is its own loss.
+    measured["run"] |= {"metric": "loss"}
+    config = TrainConfig.model_validate(measured)
+    assert "nothing was trained" in plan_run(config)
+    assert train(config, tmp_path / "out", resume=False).step == 2
+    assert train(config, tmp_path / "out", resume=True).step == 2
 
 
 def test_train_shippable_with_an_own_file_is_refused(tree: dict[str, Any], tmp_path: Path) -> None:
