@@ -4,6 +4,7 @@ from pathlib import Path
 
 from training.checkpoint import BEST, MANIFEST, CheckpointError, Snapshot, load_checkpoint, recover
 from training.config import TrainConfig
+from training.rules import is_set
 
 FREE = frozenset({"run.save_every", "run.log_every", "run.tensorboard"})
 """Keys that a resumed run may change: they say what is written and when, not what is learned.
@@ -45,11 +46,16 @@ def find_checkpoint(config: TrainConfig, folder: Path, *, resume: bool) -> Snaps
 
 
 def differing_keys(config: TrainConfig, snapshot: Snapshot) -> set[str]:
-    """List the keys, as ``table.key``, that a checkpoint was not made with."""
+    """List the keys, as ``table.key``, that a checkpoint was not made with.
+
+    A key that the checkpoint does not have is newer than it, and had the effect of its default.
+    """
     ours, theirs = config.model_dump(mode="json"), snapshot.run.get("config", {})
-    return {
-        f"{table}.{key}"
-        for table, values in ours.items()
-        for key in values
-        if values[key] != theirs.get(table, {}).get(key)
-    }
+    found = set()
+    for table, values in ours.items():
+        before = theirs.get(table, {})
+        for key, value in values.items():
+            known = key in before
+            if value != before[key] if known else is_set(getattr(config, table), key):
+                found.add(f"{table}.{key}")
+    return found

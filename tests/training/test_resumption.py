@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,17 @@ def test_find_checkpoint_completes_interrupted_saves(tmp_path: Path, config: Tra
         (folder / "run.json").rename(folder / ".checkpoint-decided" / "run.json")
     assert find_checkpoint(config, tmp_path, resume=True) is not None
     assert load_checkpoint(tmp_path / BEST).progress == {"step": 1}
+
+
+def test_differing_keys_newer_than_the_checkpoint_count_by_their_default(
+    config: TrainConfig,
+) -> None:
+    tree = config.model_dump(mode="json")
+    del tree["augmentation"]["draw"], tree["corpora"]["languages"], tree["smoothing"]
+    old = replace(snapshot(config), run={"config": tree})
+    assert differing_keys(config, old) == set()
+    other = modified(config, "corpora", "languages", ("eng_Latn",))
+    assert differing_keys(other, old) == {"corpora.languages"}
 
 
 def test_differing_keys_names_each(config: TrainConfig) -> None:
