@@ -6,8 +6,9 @@ document in Y). A monolingual batch is in one language: queries with their docum
 have them, else two crops of one text or two neighboring sentences of a document. One model trained
 on both comes near the best of each (Elmahdy, Lin and Ahmad 2024, https://arxiv.org/abs/2408.10536).
 
-Every batch is a function of (seed, step) alone: a resumed run, or one split over processes, sees
-the same batches; only mined negatives depend on more, the encoder that mined them. Pairs that are
+Every batch is a function of (seed, step) alone, and yet each pair of a corpus and language is drawn
+once before any is drawn twice (``epochs``). So a resumed run, or one split over processes, sees the
+same batches; only mined negatives depend on more, the encoder that mined them. Pairs that are
 negatives by accident (the same text, or two translations of the same sentence) are listed in
 ``Batch.masked``.
 """
@@ -23,7 +24,7 @@ from training.config import BatchesSection, CorporaSection
 from training.corpus import Bitext, CorpusError
 from training.mining import EncodeSide, Mined, Ranker, encode_sorted
 from training.negatives import HardNegatives
-from training.pairing import Pairing, PairSource
+from training.pairing import Pairing, PairSource, Use
 from training.rewriting import Rewriter, Texts
 from training.spans import Spans, collate
 from training.tokens import Role, TokenTable
@@ -100,6 +101,10 @@ class HybridBatches:
     def pivot_chances(self) -> NDArray[np.float64]:
         """Return how often each text is the pivot of a pair, up to a factor, shape (texts,)."""
         return self._source.pivot_chances()
+
+    def uses(self, steps: int) -> list[Use]:
+        """Count how often each bucket of pairs is drawn in a number of steps."""
+        return self._source.uses(steps)
 
     def must_mine(self, step: int) -> bool:
         """Tell whether ``mine`` is to be called before the batch of a step can be made."""

@@ -1,4 +1,7 @@
-"""What a run's batches are made of, counted over some of them: for a look before training."""
+"""What a run's batches are made of, counted over some of them: for a look before training.
+
+How often a run draws each pair is counted over all of its steps.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,6 +12,7 @@ from numpy.typing import NDArray
 
 from training.collation import Batch, Side
 from training.corpus import Bitext
+from training.pairing import Use
 
 LISTED = 12  # pairs of languages by name; the others are summed
 
@@ -39,11 +43,12 @@ class Makeup:
     masked: float
     negatives: float
 
-    def lines(self, skipped: dict[str, dict[str, int]]) -> list[str]:
+    def lines(self, skipped: dict[str, dict[str, int]], *, mined: bool = True) -> list[str]:
         """Write the counts for people, one thing a line.
 
         Args:
             skipped: Corpus -> reason -> rows that could not be used.
+            mined: Whether negatives that are to be mined were; else texts at random stand in.
         """
         pairs = self.languages.total()
         top = self.languages.most_common(LISTED)
@@ -65,7 +70,8 @@ class Makeup:
             "masked": f"{self.masked:.3%} of other documents, as accidental negatives",
         }
         if self.negatives:
-            rows["negatives"] = f"{self.negatives:g} hard ones a query"
+            stand_in = "" if mined else "; texts drawn at random stand for those to be mined"
+            rows["negatives"] = f"{self.negatives:g} hard ones a query{stand_in}"
         rows["skipped rows"] = "; ".join(
             f"{name}: " + ", ".join(f"{n:,} {reason}" for reason, n in reasons.items())
             for name, reasons in skipped.items()
@@ -110,6 +116,36 @@ def count_makeup(batches: Sequence[Batch], bitext: Bitext) -> Makeup:
         masked=sum(masked) / sum(n * (n - 1) for n in pairs),
         negatives=hard / sum(pairs),
     )
+
+
+def epoch_lines(uses: Sequence[Use]) -> list[str]:
+    """Write for people how often a run draws the pairs of each corpus, one corpus a line."""
+    found: list[str] = []
+    width = max(len(use.corpus) for use in uses) + 2
+    for kind, title in (("cross", "cross-lingual batches"), ("mono", "batches in one language")):
+        groups: dict[str, list[Use]] = {}
+        for use in uses:
+            if use.kind == kind:
+                groups.setdefault(use.corpus, []).append(use)
+        if any(use.drawn for group in groups.values() for use in group):
+            found.append(f"  {title}")
+            found += [f"    {name:<{width}}{_epochs_of(group)}" for name, group in groups.items()]
+    return found
+
+
+def _epochs_of(uses: Sequence[Use]) -> str:
+    """Write the epochs of a corpus, then those of its largest and of its smallest bucket."""
+    parts = [_epochs(sum(use.drawn for use in uses), sum(use.size for use in uses))]
+    ordered = sorted(uses, key=lambda use: (-use.size, use.languages))
+    if len(uses) > 1:
+        for end, use in (("largest", ordered[0]), ("smallest", ordered[-1])):
+            epochs = _epochs(use.drawn, use.size)
+            parts.append(f"{end} {use.languages} ({use.size:,}) {epochs}")
+    return "; ".join(parts)
+
+
+def _epochs(drawn: int, size: int) -> str:
+    return f"{drawn / size:.2f}" if drawn < 10 * size else f"{drawn / size:,.0f}"
 
 
 def _origins(bitext: Bitext) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -1,8 +1,9 @@
-"""The pairs of each step, as spans of tokens: buckets -> pairs -> batches.
+"""The pairs of each step, as spans of tokens: buckets -> turns -> pairs -> batches.
 
 Cross-lingual pairs are translations, or queries with documents in another language; a monolingual
 batch has queries with their documents where own files have them in its language, else crops and
-neighboring sentences. The pairs of a step are a function of (seed, step) alone.
+neighboring sentences. Each pair of a bucket is drawn once before any is drawn twice, and the pairs
+of a step are a function of (seed, step) alone.
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from training.collation import Ints
 from training.config import BatchesSection, CorporaSection
 from training.corpus import Bitext, CorpusError
+from training.epochs import Orders, Timetable
 from training.sampling import Drawn, Lines, Pairs, alike
 from training.spans import Spans, crop_spans, whole_spans
 from training.tokens import TokenTable
@@ -44,8 +46,27 @@ class Pairing:
         return bool(self.rows[0] >= 0)
 
 
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How often a run draws pairs of a bucket.
+
+    Attributes:
+        kind: Of the batches that draw them.
+        corpus: Name of the bucket's corpus.
+        languages: As ``eng_Latn-swh_Latn``, or one.
+        size: Pairs, or texts where it has single ones.
+        drawn: How many are drawn, each time counted.
+    """
+
+    kind: Literal["cross", "mono"]
+    corpus: str
+    languages: str
+    size: int
+    drawn: int
+
+
 class PairSource:
-    """Draws the pairs of any step."""
+    """Draws the pairs of any step; not for several threads at a time."""
 
     def __init__(
         self,
@@ -76,6 +97,9 @@ class PairSource:
         self._pairs = Pairs(bitext, weights, corpora.language_exponent)
         self._lines = Lines(bitext, tokens.lengths, weights, corpora.language_exponent)
         _check_kinds(bitext, batches, self._pairs, self._lines)
+        cross, mono = self._pairs.buckets, self._lines.buckets
+        self._timetable = Timetable(cross, mono, batches, seed)
+        self._orders = {True: Orders(cross.sizes, seed, 0), False: Orders(mono.sizes, seed, 1)}
 
     @property
     def has_pairs(self) -> bool:
@@ -85,21 +109,31 @@ class PairSource:
 
     def draw(self, step: int) -> Pairing:
         """Draw the pairs of a step (from 0)."""
+        turns = self._timetable.at(step)
+        places = self._orders[turns.cross].places(turns.buckets, turns.turns)
         rng = np.random.default_rng([self._seed, step])
-        cross = rng.random() < self._config.cross_probability
-        return self._draw_cross(rng) if cross else self._draw_mono(rng)
+        made = self._cross if turns.cross else self._mono
+        return made(turns.buckets, places, rng)
 
-    def _draw_cross(self, rng: Generator) -> Pairing:
-        single = rng.random() < self._config.single_corpus
-        drawn = self._pairs.draw(
-            rng, self._config.pairs, pivot_free=self._config.pivot_free, single=single
-        )
-        return self._whole("cross", drawn)
+    def uses(self, steps: int) -> list[Use]:
+        """Count how often each bucket is drawn in a number of steps."""
+        found: list[Use] = []
+        kinds: tuple[Literal["cross", "mono"], ...] = ("cross", "mono")
+        sources = (self._pairs, self._lines)
+        for kind, source, counts in zip(kinds, sources, self._timetable.counts(steps), strict=True):
+            for names, size, count in zip(source.names, source.buckets.sizes, counts, strict=True):
+                found.append(Use(kind, *names, int(size), int(count)))
+        return found
 
-    def _draw_mono(self, rng: Generator) -> Pairing:
-        lines, following = self._lines.draw(rng, self._config.pairs)
+    def _cross(self, buckets: Ints, places: Ints, rng: Generator) -> Pairing:
+        free = self._config.pivot_free
+        return self._whole("cross", self._pairs.take(buckets, places, rng, pivot_free=free))
+
+    def _mono(self, buckets: Ints, places: Ints, rng: Generator) -> Pairing:
+        lines = self._lines.take(buckets, places)
         if self._lines.rows[lines[0]] >= 0:
             return self._whole("mono", self._lines.pairs(lines), int(lines[0]))
+        following = self._lines.following(lines)
         neighbor = rng.random(len(lines)) < self._config.neighbor_probability
         neighbor &= following >= 0
         other = np.where(neighbor, following, lines)
@@ -126,8 +160,8 @@ class PairSource:
         """Draw documents as those of a batch were drawn."""
         if made.kind == "cross":
             free = self._config.pivot_free
-            return self._pairs.draw(rng, count, pivot_free=free, single=False).documents
-        return self._lines.pivots[self._lines.draw(rng, count, like=made.line)[0]]
+            return self._pairs.draw(rng, count, pivot_free=free).documents
+        return self._lines.pivots[self._lines.draw(rng, count, like=made.line)]
 
 
 def _check_kinds(bitext: Bitext, batches: BatchesSection, pairs: Pairs, lines: Lines) -> None:

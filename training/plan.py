@@ -7,7 +7,7 @@ from training.assembly import first_encoder
 from training.collation import Ints
 from training.config import TrainConfig
 from training.footprint import Footprint, estimate_footprint, format_bytes
-from training.makeup import Makeup, count_makeup
+from training.makeup import Makeup, count_makeup, epoch_lines
 from training.preparation import Preparation, prepare
 
 BATCHES = 48  # that are made and counted
@@ -44,6 +44,7 @@ def describe_plan(
 ) -> str:
     """Write what was found for people."""
     run, bitext, tokens = config.run, material.bitext, material.tokens
+    skipped = {name: dict(why) for name, why in bitext.skipped.items()}
     parameters = footprint.device["parameters"]
     weights = parameters * (2 if config.optim.ema else 1)
     checkpoint = weights + footprint.device["optimizer"]
@@ -56,7 +57,9 @@ def describe_plan(
             f"{len(bitext.langs)} languages, {len(tokens.ids):,} tokens of a vocabulary of "
             f"{material.vocabulary.size:,}",
             f"batches (the first {makeup.batches}):",
-            *makeup.lines({name: dict(why) for name, why in bitext.skipped.items()}),
+            *makeup.lines(skipped, mined=not config.batches.mine_every),
+            f"epochs in {config.optim.steps:,} steps, that is how often each pair is drawn:",
+            *epoch_lines(material.batches.uses(config.optim.steps)),
             f"memory at its peak, estimated ({run.precision}):",
             *footprint.lines(run.device),
             f"disk: some {format_bytes(checkpoint)} a checkpoint, and room for {copies} of them",

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from training.checkpoint import BEST, MANIFEST, CheckpointError, Snapshot, load_checkpoint, recover
 from training.config import TrainConfig
+from training.epochs import BATCHES_VERSION
 from training.rules import is_set
 
 FREE = frozenset({"run.save_every", "run.log_every", "run.tensorboard"})
@@ -24,8 +25,8 @@ def find_checkpoint(config: TrainConfig, folder: Path, *, resume: bool) -> Snaps
         The checkpoint, or None if there is none.
 
     Raises:
-        CheckpointError: If there is one and ``resume`` is not set, it is damaged, or it is of
-            another run.
+        CheckpointError: If there is one and ``resume`` is not set, it is damaged, it is of
+            another run, or the run would go on with other batches than it began with.
     """
     recover(folder)
     recover(folder / BEST)
@@ -37,6 +38,13 @@ def find_checkpoint(config: TrainConfig, folder: Path, *, resume: bool) -> Snaps
             "folder with --out"
         )
     before = load_checkpoint(folder)
+    version = before.run.get("batches_version", 1)  # the first one was not noted
+    if version != BATCHES_VERSION:
+        raise CheckpointError(
+            f"the checkpoint in {folder} is of a run whose batches were drawn in another way "
+            f"(version {version}): expected version {BATCHES_VERSION}; resume with the version of "
+            "the project that began it, or begin a new run with encoder.start and --out"
+        )
     if differing := sorted(differing_keys(config, before) - FREE):
         raise CheckpointError(
             f"the checkpoint in {folder} was made with another {', '.join(differing)}: resume with "

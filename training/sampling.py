@@ -1,8 +1,4 @@
-"""Which pairs and texts a batch draws: buckets of one corpus and language, drawn by weight.
-
-A corpus has its weight whatever its size; within it a language with n pairs gets a share in
-proportion to n ** exponent, so that small languages are seen more often than their size says.
-"""
+"""The pairs and texts that batches are made of, in buckets of one corpus and language."""
 
 from dataclasses import dataclass
 
@@ -10,6 +6,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from training.buckets import Buckets, bucket_weights
 from training.collation import Ints
 from training.corpus import Bitext
 
@@ -38,22 +35,23 @@ class Drawn:
 
 
 class Pairs:
-    """Pairs in two languages, in buckets of one corpus and one pair of languages."""
+    """Pairs in two languages, in buckets of one corpus and one pair of languages.
+
+    Attributes:
+        buckets: In groups of one corpus.
+        names: Corpus and languages of each.
+    """
 
     def __init__(self, bitext: Bitext, weights: NDArray[np.float64], exponent: float) -> None:
         lang_pairs = bitext.lang_a.astype(np.int64) * len(bitext.langs) + bitext.lang_b
         keys = bitext.corpus.astype(np.int64) * len(bitext.langs) ** 2 + lang_pairs
         order = np.argsort(keys, kind="stable")
         self._rows = order[~alike(bitext)[order]]
-        _, self._starts, self._sizes = np.unique(
-            keys[self._rows], return_index=True, return_counts=True
-        )
-        corpus = bitext.corpus[self._rows[self._starts]].astype(np.int64)
-        self._shares = bucket_weights(corpus, self._sizes, weights, exponent)
-        self._cumulative = np.cumsum(self._shares)
-        # Buckets of a corpus stand together: where they begin and end, for each bucket.
-        self._first = np.searchsorted(corpus, corpus, side="left")
-        self._last = np.searchsorted(corpus, corpus, side="right")
+        _, starts, sizes = np.unique(keys[self._rows], return_index=True, return_counts=True)
+        of_bucket = self._rows[starts]
+        corpus = bitext.corpus[of_bucket].astype(np.int64)
+        self.buckets = Buckets(sizes, bucket_weights(corpus, sizes, weights, exponent), corpus)
+        self.names = _names(bitext, corpus, bitext.lang_a[of_bucket], bitext.lang_b[of_bucket])
         self._bitext = bitext
         self._n_way = np.array([c.n_way for c in bitext.corpora])[bitext.corpus]
         self._directed = np.array([c.own for c in bitext.corpora])[bitext.corpus]
@@ -69,15 +67,28 @@ class Pairs:
 
     def pivot_chances(self) -> NDArray[np.float64]:
         """Return how often each text is drawn as a pivot, up to a factor, shape (texts,)."""
-        of_row = np.repeat(self._shares / self._sizes, self._sizes)  # in the order of _rows
+        sizes = self.buckets.sizes
+        of_row = np.repeat(self.buckets.weights / sizes, sizes)  # in the order of _rows
         pivots = self._bitext.text_a[self._rows]
         return np.bincount(pivots, of_row, len(self._bitext.texts)).astype(np.float64)
 
-    def draw(self, rng: Generator, count: int, *, pivot_free: float, single: bool) -> Drawn:
-        """Draw pairs, of a single corpus or of all; translations in either direction."""
-        bitext = self._bitext
-        bucket = self._draw_buckets(rng, count, single=single)
-        rows = self._rows[self._starts[bucket] + rng.integers(0, self._sizes[bucket])]
+    def draw(self, rng: Generator, count: int, *, pivot_free: float) -> Drawn:
+        """Draw pairs by weight, each anew: for what is compared with a batch, not for the batch."""
+        buckets = self.buckets.draw(rng.random((1, count)), np.full(1, -1))[0]
+        places = rng.integers(0, self.buckets.sizes[buckets])
+        return self.take(buckets, places, rng, pivot_free=pivot_free)
+
+    def take(self, buckets: Ints, places: Ints, rng: Generator, *, pivot_free: float) -> Drawn:
+        """Take pairs by bucket and place in it; translations in either direction.
+
+        Args:
+            buckets: Shape (pairs,).
+            places: From 0 to below the bucket's size, shape (pairs,).
+            rng: Draws the direction, and the other translation where the pivot is left out.
+            pivot_free: Share of pairs without their pivot, where n-way corpora allow it.
+        """
+        bitext, count = self._bitext, len(buckets)
+        rows = self._rows[self.buckets.starts[buckets] + places]
         mates = self._by_pivot[self._group_start[rows] + rng.integers(0, self._group_size[rows])]
         free = (rng.random(count) < pivot_free) & self._n_way[rows]
         left, left_langs = bitext.text_b[rows], bitext.lang_b[rows]
@@ -97,13 +108,6 @@ class Pairs:
         )
         return Drawn(*(column.astype(np.int64) for column in columns))
 
-    def _draw_buckets(self, rng: Generator, count: int, *, single: bool) -> Ints:
-        if not single:
-            return draw_weighted(rng, self._cumulative, count)
-        bucket = draw_weighted(rng, self._cumulative, 1)[0]
-        first, last = self._first[bucket], self._last[bucket]
-        return first + draw_weighted(rng, np.cumsum(self._shares[first:last]), count)
-
 
 class Lines:
     """What a monolingual batch is made of, in buckets of one language and one corpus.
@@ -112,6 +116,8 @@ class Lines:
     language the single texts, to be cropped or paired with their neighbors.
 
     Attributes:
+        buckets: In groups of one language.
+        names: Corpus and language of each.
         texts: Text of each line, or the query of a pair, shape (lines,).
         pivots: The text it translates, or itself, or the document of a pair, shape (lines,).
         rows: Row of the bitext of a pair, -1 of a line, shape (lines,).
@@ -143,36 +149,37 @@ class Lines:
         ordered = np.array([c.document_order for c in bitext.corpora])[corpus[order]]
         self._followed = np.zeros(len(keys), bool)
         self._followed[:-1] = ordered[:-1] & (keys[1:] == keys[:-1])
-        buckets, self._starts, self._sizes = np.unique(keys, return_index=True, return_counts=True)
-        bucket_langs, bucket_corpus = np.divmod(buckets, len(bitext.corpora))
-        self._weights = bucket_weights(bucket_corpus, self._sizes, weights, exponent)
-        self._cumulative = np.cumsum(self._weights)
-        # Buckets of a language stand together: where they begin and end, for each bucket.
-        self._first = np.searchsorted(bucket_langs, bucket_langs, side="left")
-        self._last = np.searchsorted(bucket_langs, bucket_langs, side="right")
+        buckets, sizes = np.unique(keys, return_counts=True)
+        bucket_langs, corpora = np.divmod(buckets, len(bitext.corpora))
+        shares = bucket_weights(corpora, sizes, weights, exponent)
+        self.buckets = Buckets(sizes, shares, bucket_langs)
+        self.names = _names(bitext, corpora, bucket_langs)
 
     def __len__(self) -> int:
         return len(self.texts)
 
-    def draw(self, rng: Generator, count: int, like: int | None = None) -> tuple[Ints, Ints]:
-        """Draw lines of one language.
+    def draw(self, rng: Generator, count: int, like: int) -> Ints:
+        """Draw lines by weight, each anew: for what is compared with a batch, not for the batch.
 
         Args:
-            rng: Draws the language too.
+            rng: Draws them.
             count: How many.
-            like: A line in whose language to draw; None: in any.
+            like: A line in whose language to draw.
 
         Returns:
-            The lines, and the line after each in its document (or -1), each of shape (count,).
+            The lines, shape (count,).
         """
-        if like is None:
-            of_lang = draw_weighted(rng, self._cumulative, 1)[0]
-        else:
-            of_lang = np.searchsorted(self._starts, like, side="right") - 1
-        first, last = self._first[of_lang], self._last[of_lang]
-        bucket = first + draw_weighted(rng, np.cumsum(self._weights[first:last]), count)
-        lines = self._starts[bucket] + rng.integers(0, self._sizes[bucket])
-        return lines, np.where(self._followed[lines], lines + 1, -1)
+        bucket = np.searchsorted(self.buckets.starts, [like], side="right") - 1
+        buckets = self.buckets.draw(rng.random((1, count)), bucket)[0]
+        return self.take(buckets, rng.integers(0, self.buckets.sizes[buckets]))
+
+    def take(self, buckets: Ints, places: Ints) -> Ints:
+        """Return the lines at places of buckets, all of shape (lines,)."""
+        return self.buckets.starts[buckets] + places
+
+    def following(self, lines: Ints) -> Ints:
+        """Return the line after each in its document, or -1, shape (lines,)."""
+        return np.where(self._followed[lines], lines + 1, -1)
 
     def pairs(self, lines: Ints) -> Drawn:
         """Return lines, all of them pairs of an own file, as queries and documents."""
@@ -190,22 +197,8 @@ def alike(bitext: Bitext) -> NDArray[np.bool_]:
     return own & (bitext.lang_a == bitext.lang_b)
 
 
-def bucket_weights(
-    corpus: Ints, sizes: Ints, weights: NDArray[np.float64], exponent: float
-) -> NDArray[np.float64]:
-    """Share the weight of each corpus among its buckets, in proportion to size ** exponent.
-
-    Args:
-        corpus: Corpus of each bucket, shape (buckets,).
-        sizes: Pairs in each bucket, shape (buckets,).
-        weights: Weight of each corpus, shape (corpora,).
-        exponent: 1 draws by size, 0 gives each language of a corpus the same share.
-    """
-    powers = sizes.astype(np.float64) ** exponent
-    return weights[corpus] * powers / np.bincount(corpus, powers, len(weights))[corpus]
-
-
-def draw_weighted(rng: Generator, cumulative: NDArray[np.float64], count: int) -> Ints:
-    """Draw indices in proportion to weights given by their running sum."""
-    drawn = np.searchsorted(cumulative, rng.random(count) * cumulative[-1], side="right")
-    return np.minimum(drawn, len(cumulative) - 1)
+def _names(bitext: Bitext, corpus: Ints, *langs: NDArray[np.integer]) -> list[tuple[str, str]]:
+    """Name the corpus and the languages of each bucket."""
+    codes = [[bitext.langs[lang] for lang in side] for side in langs]
+    corpora = [bitext.corpora[index].name for index in corpus]
+    return list(zip(corpora, map("-".join, zip(*codes, strict=True)), strict=True))

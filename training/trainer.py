@@ -23,6 +23,7 @@ from training.composition import Composition, StatesLossOf
 from training.config import TrainConfig
 from training.corpus import Bitext
 from training.distillation import TeacherVectors
+from training.epochs import BATCHES_VERSION
 from training.gradients import clip_gradients
 from training.model import Encoder
 from training.optimizer import make_optimizer, moments_of, restore_moments
@@ -261,6 +262,7 @@ class Trainer:
         packages = ("torch", "tokenizers", "transformers", "numpy")
         return {
             "config": self.config.model_dump(mode="json"),
+            "batches_version": BATCHES_VERSION,
             "steps": self.progress.step,
             "seconds": round(self.progress.seconds, 1),
             "corpora": [

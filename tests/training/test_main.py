@@ -137,6 +137,7 @@ def test_main_dry_run_tells_batches_and_memory_and_writes_nothing(
         "270 pairs of 360 texts in 4 languages",
         "cross-lingual 100.0%",
         "skipped rows  none",
+        "epochs in 8 steps, that is how often each pair is drawn:\n  cross-lingual batches\n",
         "memory at its peak, estimated (fp32):",
         "optimizer 51.2 kB",
         "nothing was trained and nothing written",
@@ -151,7 +152,8 @@ def test_main_dry_run_of_a_run_that_mines_counts_its_negatives(
     monkeypatch.setenv("TYNTEGRA_DATA", str(data))
     mining = ("--set", "batches.hard_negatives=3", "--set", "batches.mine_every=4")
     assert main([toml, "--dry-run", *mining, "--set", "batches.cross_probability=1"]) == 0
-    assert "3 hard ones a query" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "3 hard ones a query; texts drawn at random stand for those to be mined" in text
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ import pytest
 
 from training.collation import Batch, Side
 from training.corpus import CORPORA, Bitext
-from training.makeup import count_makeup
+from training.makeup import count_makeup, epoch_lines
+from training.pairing import Use
 
 
 @pytest.fixture
@@ -68,6 +69,11 @@ def test_count_makeup_hard_negatives_of_a_query(bitext: Bitext) -> None:
     assert found.negatives == 2
     assert found.masked == 0.5
     assert found.lengths.max() == found.widths.max() == 5
+    assert "negatives     2 hard ones a query\n" in "\n".join(found.lines({}))
+    stood_in = (
+        "negatives     2 hard ones a query; texts drawn at random stand for those to be mined"
+    )
+    assert stood_in in found.lines({}, mined=False)[-2]
 
 
 def test_lines_tell_shares_and_skipped_rows(bitext: Bitext) -> None:
@@ -79,3 +85,19 @@ def test_lines_tell_shares_and_skipped_rows(bitext: Bitext) -> None:
     assert "mean 2.2, p95 4, max 4" in text
     assert "nllb-seed: 1,200 empty side, 2 null" in text
     assert "skipped rows  none" in "\n".join(found.lines({}))
+
+
+def test_epoch_lines_tell_each_corpus_with_its_largest_and_smallest_bucket() -> None:
+    uses = [
+        Use("cross", "nllb-seed", "eng_Latn-ban_Latn", 1200, 300),
+        Use("cross", "nllb-seed", "eng_Latn-swh_Latn", 10, 430),
+        Use("cross", "nllb-seed", "eng_Latn-grn_Latn", 90, 80),
+        Use("cross", "faq", "eng_Latn-fra_Latn", 8, 20),
+        Use("mono", "faq", "fra_Latn", 8, 0),
+    ]
+    assert epoch_lines(uses) == [
+        "  cross-lingual batches",
+        "    nllb-seed  0.62; largest eng_Latn-ban_Latn (1,200) 0.25; "
+        "smallest eng_Latn-swh_Latn (10) 43",
+        "    faq        2.50",
+    ]

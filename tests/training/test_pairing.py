@@ -13,6 +13,8 @@ from training.corpus import Bitext, Corpus, CorpusError, load_bitext, select_cor
 from training.pairing import PairSource
 from training.tokens import TokenTable
 
+LANGS = ("fra_Latn", "rus_Cyrl", "swh_Latn")
+
 
 def questions(langs: tuple[str, str], count: int) -> list[dict[str, Any]]:
     query, document = langs
@@ -106,6 +108,73 @@ def test_draw_weights_of_corpora_hold_for_real_pairs_too(bitext: Bitext) -> None
     # The own file has half of all batches: a third each in French and Spanish, of pairs, and in
     # English, whose documents answer French questions and are lines here.
     assert np.mean(real) == pytest.approx(0.5 * 2 / 3, abs=0.05)
+
+
+def turns_of(bitext: Bitext, **batches: Any) -> dict[tuple[str, str], list[int]]:
+    """List what a run draws, as bucket -> rows or texts in the order in which they come."""
+    made, found = source(bitext, **batches), {}
+    corpus_of = dict(zip(bitext.text_a.tolist(), bitext.corpus.tolist(), strict=True))
+    corpus_of |= dict(zip(bitext.text_b.tolist(), bitext.corpus.tolist(), strict=True))
+    for step in range(150):
+        pairing = made.draw(step)
+        query = pairing.query
+        for row, text, lang in zip(pairing.rows, query.texts, query.langs, strict=True):
+            name = bitext.corpora[corpus_of[int(text)]].name
+            langs = bitext.langs[lang]
+            if pairing.kind == "cross":
+                langs = f"{bitext.langs[bitext.lang_a[row]]}-{bitext.langs[bitext.lang_b[row]]}"
+            found.setdefault((name, langs), []).append(int(row if row >= 0 else text))
+    return found
+
+
+@pytest.mark.parametrize(
+    "batches",
+    [
+        {"cross_probability": 1.0, "pivot_free": 0.5},
+        {"cross_probability": 1.0, "single_corpus": 1.0},
+        {"cross_probability": 0.0, "neighbor_probability": 0.5},
+    ],
+)
+def test_draw_each_pair_of_a_bucket_once_before_any_twice(
+    bitext: Bitext, batches: dict[str, float]
+) -> None:
+    uses = {(u.corpus, u.languages): u for u in source(bitext, **batches).uses(150) if u.drawn}
+    found = turns_of(bitext, **batches)
+    assert found.keys() == uses.keys()
+    for name, drawn in found.items():
+        size = uses[name].size
+        assert len(drawn) == uses[name].drawn >= 2 * size
+        epochs = [drawn[start : start + size] for start in range(0, len(drawn), size)]
+        assert all(len(set(epoch)) == len(epoch) for epoch in epochs)
+        assert all(sorted(epoch) == sorted(epochs[0]) for epoch in epochs[:-1])
+        assert set(epochs[-1]) <= set(epochs[0])
+        assert epochs[0] != epochs[1]
+
+
+def test_uses_sizes_are_those_of_the_corpora(bitext: Bitext) -> None:
+    sizes = {(u.kind, u.corpus, u.languages): u.size for u in source(bitext).uses(0)}
+    seed = {("cross", "nllb-seed", f"eng_Latn-{lang}"): 60 for lang in LANGS}
+    lines = {("mono", "nllb-seed", lang): 60 for lang in ("eng_Latn", "rus_Cyrl", "swh_Latn")}
+    own_ones = {
+        ("cross", "faq", "eng_Latn-fra_Latn"): 20,
+        ("mono", "faq", "fra_Latn"): 20,
+        ("mono", "faq", "spa_Latn"): 20,
+        ("mono", "faq", "eng_Latn"): 10,
+    }
+    assert sizes == seed | lines | own_ones
+
+
+def test_draw_of_a_fresh_source_goes_on_where_another_stopped(bitext: Bitext) -> None:
+    settings = {"cross_probability": 0.5, "single_corpus": 0.5}
+    first, resumed = source(bitext, **settings), source(bitext, **settings)
+    made = [first.draw(step) for step in range(40)]
+    for step in (30, 31, 32, 3, 39):
+        again, wanted = resumed.draw(step), made[step]
+        assert again.kind == wanted.kind
+        for side in ("query", "document"):
+            ours, theirs = getattr(again, side), getattr(wanted, side)
+            assert ours.texts.tolist() == theirs.texts.tolist()
+            assert ours.starts.tolist() == theirs.starts.tolist()
 
 
 def test_source_without_pairs_in_two_languages_says_what_to_set(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from training.checkpoint import (
     save_checkpoint,
 )
 from training.config import TrainConfig
+from training.epochs import BATCHES_VERSION
 from training.resumption import FREE, differing_keys, find_checkpoint
 
 
@@ -28,7 +29,7 @@ def snapshot(config: TrainConfig) -> Snapshot:
         tokenizer="{}",
         config=EncoderConfig(kind="static", dim=2, vocab_size=3, max_tokens=4, pad_id=0),
         weights={"embeddings.weight": torch.zeros(3, 2)},
-        run={"config": config.model_dump(mode="json")},
+        run={"config": config.model_dump(mode="json"), "batches_version": BATCHES_VERSION},
         state={},
         progress={"step": 1},
     )
@@ -76,6 +77,17 @@ def test_find_checkpoint_of_another_run_is_refused_by_key(
     save_checkpoint(tmp_path, snapshot(config))
     with pytest.raises(CheckpointError, match=rf"another {table}\.{key}: "):
         find_checkpoint(modified(config, table, key, value), tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("noted", [{}, {"batches_version": BATCHES_VERSION + 1}])
+def test_find_checkpoint_of_another_way_to_draw_batches_is_refused(
+    tmp_path: Path, config: TrainConfig, noted: dict[str, int]
+) -> None:
+    made = snapshot(config)
+    save_checkpoint(tmp_path, replace(made, run={"config": made.run["config"], **noted}))
+    version = noted.get("batches_version", 1)
+    with pytest.raises(CheckpointError, match=rf"another way \(version {version}\): expected"):
+        find_checkpoint(config, tmp_path, resume=True)
 
 
 def test_find_checkpoint_completes_interrupted_saves(tmp_path: Path, config: TrainConfig) -> None:

@@ -7,8 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from training.config import BatchesSection
 from training.corpus import Bitext, Corpus, load_bitext
-from training.sampling import Lines, Pairs, bucket_weights, draw_weighted
+from training.epochs import Timetable
+from training.sampling import Lines, Pairs
 
 SIZES = {"one": {"fra_Latn": 10, "swh_Latn": 40, "rus_Cyrl": 250}, "two": {"fra_Latn": 90}}
 DRAWS = 30_000
@@ -48,13 +50,36 @@ def expected(exponent: float, weights: dict[str, float]) -> dict[str, float]:
     return found
 
 
+def timetable(pairs: Pairs, lines: Lines, **batches: float) -> Timetable:
+    section = BatchesSection(pairs=20, **batches)  # type: ignore[arg-type]
+    return Timetable(pairs.buckets, lines.buckets, section, seed=0)
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("single", [0.0, 0.6])
+def test_batches_draw_languages_by_tempered_size_and_corpora_by_weight(
+    tmp_path: Path, exponent: float, single: float
+) -> None:
+    bitext, weights = bitext_of(tmp_path, SIZES), np.array([3.0, 1.0])
+    pairs = Pairs(bitext, weights, exponent)
+    lines = Lines(bitext, np.full(len(bitext.texts), 10), weights, exponent)
+    steps = DRAWS // 20 if not single else DRAWS
+    made = timetable(pairs, lines, cross_probability=1.0, single_corpus=single)
+    counts = made.counts(steps)[0]
+    found: dict[str, float] = {}
+    for (_, langs), count in zip(pairs.names, counts.tolist(), strict=True):
+        lang = langs.removeprefix("eng_Latn-")
+        found[lang] = found.get(lang, 0.0) + count / counts.sum()
+    assert found == pytest.approx(expected(exponent, {"one": 3.0, "two": 1.0}), abs=0.012)
+
+
 @pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
 def test_pairs_draw_languages_by_tempered_size_and_corpora_by_weight(
     tmp_path: Path, exponent: float
 ) -> None:
     bitext = bitext_of(tmp_path, SIZES)
     pairs = Pairs(bitext, np.array([3.0, 1.0]), exponent)
-    drawn = pairs.draw(np.random.default_rng(0), DRAWS, pivot_free=0.0, single=False)
+    drawn = pairs.draw(np.random.default_rng(0), DRAWS, pivot_free=0.0)
     langs = [bitext.langs[lang] for lang in bitext.lang_b[drawn.rows]]
     wanted = expected(exponent, {"one": 3.0, "two": 1.0})
     assert shares(langs) == pytest.approx(wanted, abs=0.01)
@@ -68,10 +93,12 @@ def test_pairs_draw_languages_by_tempered_size_and_corpora_by_weight(
 
 def test_pairs_of_a_single_corpus_come_from_one_at_a_time(tmp_path: Path) -> None:
     bitext = bitext_of(tmp_path, SIZES)
-    pairs, rng = Pairs(bitext, np.array([3.0, 1.0]), 0.5), np.random.default_rng(0)
-    found = [
-        bitext.corpus[pairs.draw(rng, 20, pivot_free=0.0, single=True).rows] for _ in range(400)
-    ]
+    pairs, rng = Pairs(bitext, weights := np.array([3.0, 1.0]), 0.5), np.random.default_rng(0)
+    lines = Lines(bitext, np.full(len(bitext.texts), 10), weights, 0.5)
+    made = timetable(pairs, lines, cross_probability=1.0, single_corpus=1.0)
+    drawn = [made.at(step).buckets for step in range(400)]
+    first = [pairs.take(buckets, np.zeros(20, int), rng, pivot_free=0.0) for buckets in drawn]
+    found = [bitext.corpus[each.rows] for each in first]
     assert all(len(set(corpus.tolist())) == 1 for corpus in found)
     assert np.mean([corpus[0] == 0 for corpus in found]) == pytest.approx(0.75, abs=0.06)
 
@@ -80,7 +107,7 @@ def test_pairs_pivot_free_of_n_way_corpora_reach_every_pair_of_languages(tmp_pat
     langs = ("fra_Latn", "swh_Latn", "rus_Cyrl")
     bitext = bitext_of(tmp_path, {"one": dict.fromkeys(langs, 12)}, n_way=True)
     pairs = Pairs(bitext, np.array([1.0]), 0.5)
-    drawn = pairs.draw(np.random.default_rng(0), 4000, pivot_free=0.9, single=False)
+    drawn = pairs.draw(np.random.default_rng(0), 4000, pivot_free=0.9)
     ways = {
         (bitext.langs[query], bitext.langs[document])
         for query, document in zip(drawn.query_langs, drawn.document_langs, strict=True)
@@ -101,7 +128,7 @@ def test_pairs_pivot_free_of_n_way_corpora_reach_every_pair_of_languages(tmp_pat
 def test_pairs_of_other_corpora_always_have_the_pivot(tmp_path: Path) -> None:
     bitext = bitext_of(tmp_path, SIZES)
     pairs = Pairs(bitext, np.array([1.0, 1.0]), 0.5)
-    drawn = pairs.draw(np.random.default_rng(0), 500, pivot_free=1.0, single=False)
+    drawn = pairs.draw(np.random.default_rng(0), 500, pivot_free=1.0)
     english = bitext.langs.index("eng_Latn")
     assert ((drawn.query_langs == english) | (drawn.document_langs == english)).all()
 
@@ -110,16 +137,29 @@ def test_pairs_of_other_corpora_always_have_the_pivot(tmp_path: Path) -> None:
 def test_lines_draw_languages_by_tempered_size(tmp_path: Path, exponent: float) -> None:
     bitext = bitext_of(tmp_path, {"one": SIZES["one"]})
     lengths = np.full(len(bitext.texts), 10)
-    lines, rng = Lines(bitext, lengths, np.array([1.0]), exponent), np.random.default_rng(0)
+    lines, weights = Lines(bitext, lengths, np.array([1.0]), exponent), np.array([1.0])
+    made = timetable(Pairs(bitext, weights, exponent), lines, cross_probability=0.0)
     found = []
-    for _ in range(6000):
-        langs = lines.of(lines.draw(rng, 2)[0])[2]
-        assert langs[0] == langs[1]
+    for step in range(6000):
+        langs = lines.of(lines.take(made.at(step).buckets, np.zeros(20, int)))[2]
+        assert len(set(langs.tolist())) == 1
         found.append(bitext.langs[langs[0]])
     sizes = {**SIZES["one"], "eng_Latn": 250}  # an English text beside three translations is one
     total = sum(size**exponent for size in sizes.values())
     wanted = {lang: size**exponent / total for lang, size in sizes.items()}
     assert shares(found) == pytest.approx(wanted, abs=0.025)
+
+
+def test_lines_like_a_line_are_of_its_language(tmp_path: Path) -> None:
+    bitext = bitext_of(tmp_path, SIZES)
+    lines = Lines(bitext, np.full(len(bitext.texts), 10), np.array([3.0, 1.0]), 0.5)
+    rng = np.random.default_rng(0)
+    langs = lines.of(np.arange(len(lines)))[2]
+    for line in range(0, len(lines), 7):
+        drawn = lines.draw(rng, 8, like=line)
+        assert set(langs[drawn].tolist()) == {langs[line]}
+    french = lines.draw(rng, 3000, like=int(np.flatnonzero(langs == langs[0])[0]))
+    assert len(set(french.tolist())) == (langs == langs[0]).sum()
 
 
 def test_lines_that_are_too_short_are_not_drawn(tmp_path: Path) -> None:
@@ -128,17 +168,3 @@ def test_lines_that_are_too_short_are_not_drawn(tmp_path: Path) -> None:
     lines = Lines(bitext, lengths, np.array([1.0]), 0.5)
     assert lengths[lines.texts].min() == 6
     assert len(lines) < len(bitext)
-
-
-def test_bucket_weights_share_each_corpus_by_power_of_size() -> None:
-    found = bucket_weights(
-        np.array([0, 0, 1]), np.array([100, 400, 7]), np.array([3.0, 2.0]), exponent=0.5
-    )
-    assert found == pytest.approx([1.0, 2.0, 2.0])
-
-
-def test_draw_weighted_follows_the_weights() -> None:
-    drawn = draw_weighted(np.random.default_rng(0), np.cumsum([1.0, 0.0, 3.0]), 4000)
-    shares = np.bincount(drawn, minlength=3) / 4000
-    assert shares[1] == 0
-    assert shares == pytest.approx([0.25, 0.0, 0.75], abs=0.03)
