@@ -5,11 +5,11 @@ length are cut into contiguous groups; dynamic programming over the distinct len
 cheapest cut exactly (a group over the budget counts as the runs it takes).
 """
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-
-import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,18 +53,27 @@ def cheapest_run(lengths: Sequence[int], cost: Cost) -> list[int]:
 
 def _group_of(oldest: int, lengths: Sequence[int], cost: Cost) -> tuple[int, int]:
     """Find the shortest and longest length of the group that holds the oldest text."""
-    distinct, counts = np.unique(np.asarray(lengths), return_counts=True)
-    before = np.array([0, *accumulate(counts)])  # texts shorter than each distinct length
-    per_run = np.maximum(1, cost.max_tokens // distinct)
-    best = np.zeros(len(distinct) + 1)
-    start_of = np.zeros(len(distinct) + 1, dtype=np.int64)
-    for end in range(1, len(distinct) + 1):
-        rows = before[end] - before[:end]
-        runs = -(-rows // per_run[end - 1])
-        total = best[:end] + runs * cost.overhead_tokens + rows * distinct[end - 1]
-        start_of[end] = int(np.argmin(total))
-        best[end] = total[start_of[end]]
+    counts = Counter(lengths)
+    distinct = sorted(counts)
+    # Texts shorter than each distinct length, and their tokens.
+    before = [0, *accumulate(counts[length] for length in distinct)]
+    tokens = [0, *accumulate(counts[length] * length for length in distinct)]
+    best, start_of = [0.0], [0]
+    for end, longest in enumerate(distinct, 1):
+        per_run = max(1, cost.max_tokens // longest)
+        least, chosen = math.inf, end - 1
+        for start in range(end - 1, -1, -1):
+            rows = before[end] - before[start]
+            padded = rows * longest
+            # Nothing costs less than its tokens; and a longer group only wastes more.
+            if tokens[start] + padded + cost.overhead_tokens >= least:
+                break
+            total = best[start] + -(-rows // per_run) * cost.overhead_tokens + padded
+            if total < least:
+                least, chosen = total, start
+        best.append(least)
+        start_of.append(chosen)
     end = len(distinct)
     while distinct[start_of[end]] > oldest:
         end = start_of[end]
-    return int(distinct[start_of[end]]), int(distinct[end - 1])
+    return distinct[start_of[end]], distinct[end - 1]
