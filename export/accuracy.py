@@ -14,7 +14,7 @@ from app.encoder.tokenizer import Tokenizer
 from app.retrieval.metrics import accuracy_at_1
 from export.texts import LEAST_LANGUAGES, PIVOT, Texts, spread_languages
 
-TRANSFORMER_SENTENCES = 50
+TRANSFORMER_SENTENCES = 30
 BATCH = 64
 
 Run = Callable[[Sequence[list[int]]], NDArray[np.float32]]

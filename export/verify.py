@@ -29,7 +29,7 @@ from export.tolerances import require
 from training.evaluate import mean_of
 
 BATCHES = (1, 2, 3, 8, 33, 64)
-BATCH_MATES = 64
+BATCH_MATES = 32
 MOST_SHAPE_TOKENS = 8192
 QUERIES = 32
 
