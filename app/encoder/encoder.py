@@ -21,8 +21,8 @@ from app.encoder.encoded import Encoded, Timings, pool_windows, shorten
 from app.encoder.golden import require_golden, unpack_golden
 from app.encoder.jobs import BULK, SEARCH, Batched
 from app.encoder.session import Device, Session, choose_precision, likely_provider
-from app.encoder.split import Cost
 from app.encoder.tokenizer import InputType, Tokenizer, Windows
+from app.encoder.warmup import measure_cost, run_all, warm_up
 from app.errors import InvalidInputError
 
 QUEUE_TEXTS = 4096
@@ -30,14 +30,12 @@ QUEUE_TEXTS = 4096
 # Up to here a request is tokenized on the event loop; a thread would cost more than it frees.
 INLINE_TEXTS = 8
 INLINE_CHARACTERS = 4096
+# Beyond, by so many texts at a time, so that large requests take turns with each other.
+POOL_TEXTS = 64
 
 # Blocking callers send their texts in blocks: one in the session, the others on their way.
 BLOCK_TEXTS = 256
 BLOCKS_AHEAD = 3
-
-# A run should not keep the next one waiting for long, nor leave the processor's cache.
-RUN_S = 0.02
-LEAST_RUN_TOKENS, MOST_RUN_TOKENS = 1024, 4096
 
 
 class TextEncoder:
@@ -199,12 +197,11 @@ class TextEncoder:
             NotReadyError: As ``encode``.
         """
 
-        def read() -> list[Windows]:
-            return self._read(texts, input_type, truncate=truncate, windows=windows)
+        def read(first: int, last: int) -> list[Windows]:
+            some = texts[first:last]
+            return self._read(some, input_type, truncate=truncate, windows=windows, first=first)
 
-        size = sum(map(len, texts))
-        inline = len(texts) <= INLINE_TEXTS and size <= INLINE_CHARACTERS
-        return await self._answer(read, len(texts), inline, dimensions, priority)
+        return await self._answer(read, texts, dimensions, priority)
 
     async def encode_ids_async(
         self,
@@ -223,11 +220,11 @@ class TextEncoder:
             NotReadyError: As ``encode``.
         """
 
-        def read() -> list[Windows]:
-            wrapped = self._tokenizer.wrap(rows)
+        def read(first: int, last: int) -> list[Windows]:
+            wrapped = self._tokenizer.wrap(rows[first:last], first=first)
             return [Windows([row.ids], [len(row.ids)]) for row in wrapped]
 
-        return await self._answer(read, len(rows), True, dimensions, priority)
+        return await self._answer(read, rows, dimensions, priority)
 
     def encode_query(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Encode queries, blocking; an ``Encode``."""
@@ -241,6 +238,10 @@ class TextEncoder:
         """Say what is wrong, or None."""
         return self._batcher.healthy()
 
+    def recheck(self, timeout_s: float) -> str | None:
+        """Say what is wrong, or None, after trying a session that failed anew; blocks."""
+        return self._batcher.recheck(timeout_s)
+
     def close(self) -> None:
         """Stop; texts still waiting fail with NotReadyError. May be called twice."""
         self._batcher.close()
@@ -250,10 +251,12 @@ class TextEncoder:
         """Warm up: compare the golden vectors, measure what runs cost, start the thread."""
         texts, expected = unpack_golden(golden, self.precision, self.dim)
         rows = [row.ids for row in self._tokenizer.tokenize(texts, "document")]
-        require_golden(texts, self._session.run(rows), expected)
-        cost = _measure_cost(self._session, rows[0], self.manifest.max_tokens, max_batch_tokens)
+        run, longest = self._session.run, self.manifest.max_tokens
+        require_golden(texts, run_all(run, rows), expected)
+        warm_up(run, rows[0], longest)
+        cost = measure_cost(run, rows[0], longest, max_batch_tokens)
         self._queue_texts = queue_texts
-        self._batcher = Batcher([self._session.run], cost, queue_texts, canary=rows[:1])
+        self._batcher = Batcher([run], cost, queue_texts, canary=rows[:1])
 
     def _read(
         self,
@@ -271,35 +274,44 @@ class TextEncoder:
 
     async def _answer(
         self,
-        read: Callable[[], list[Windows]],
-        texts: int,
-        inline: bool,
+        read: Callable[[int, int], list[Windows]],
+        texts: Sequence[str] | Sequence[Sequence[int]],
         dimensions: int | None,
         priority: int,
     ) -> Encoded:
+        """Read texts by their numbers, from the first up to the last, and run them."""
         self._require_dimensions(dimensions)
         if not texts:
             raise InvalidInputError("got no texts; expected at least one: send some.")
-        self._batcher.admit(texts)
+        self._batcher.admit(len(texts))
         started = time.perf_counter()
         try:
-            ready = read() if inline else await self._in_pool(read)
+            if len(texts) <= INLINE_TEXTS and sum(map(len, texts)) <= INLINE_CHARACTERS:
+                ready = read(0, len(texts))
+            else:
+                ready = await self._in_pool(read, len(texts))
         except BaseException:
-            self._batcher.release(texts)
+            self._batcher.release(len(texts))
             raise
         tokenize_s = time.perf_counter() - started
         rows = [row for text in ready for row in text.rows]
-        if len(rows) > texts:
-            self._batcher.release(texts)
+        if len(rows) > len(texts):
+            self._batcher.release(len(texts))
             self._batcher.admit(len(rows))
         future = self._batcher.submit(rows, priority)
         return _encoded([await asyncio.wrap_future(future)], ready, tokenize_s, dimensions)
 
-    async def _in_pool(self, read: Callable[[], list[Windows]]) -> list[Windows]:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, read)
+    async def _in_pool(
+        self, read: Callable[[int, int], list[Windows]], texts: int
+    ) -> list[Windows]:
+        loop, ready = asyncio.get_running_loop(), list[Windows]()
+        for first in range(0, texts, POOL_TEXTS):
+            last = min(first + POOL_TEXTS, texts)
+            ready += await loop.run_in_executor(self._pool, read, first, last)
+        return ready
 
     def _require_dimensions(self, dimensions: int | None) -> None:
-        trained = (*getattr(self.manifest, "matryoshka", ()), self.dim)
+        trained = (*self.manifest.matryoshka, self.dim)
         if dimensions is None or dimensions in trained:
             return
         if len(trained) == 1:
@@ -340,25 +352,3 @@ def _parts(rows: list[list[int]], size: int) -> Iterator[list[list[int]]]:
     """Cut a list in parts of at most ``size``."""
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
-
-
-def _measure_cost(
-    session: Session, row: Sequence[int], max_tokens: int, max_batch_tokens: int
-) -> Cost:
-    """Time a smallest and a full run, which gives a run's fixed cost and its budget in tokens."""
-    length = min(max_tokens, 32)
-    full = [(list(row) * length)[:length]] * (LEAST_RUN_TOKENS // length)
-    smallest_s, full_s = (
-        min(_seconds(session, rows) for _ in range(3)) for rows in ([full[0][:1]], full)
-    )
-    per_token_s = max(full_s - smallest_s, 1e-9) / (length * len(full))
-    budget = max_batch_tokens or int(
-        np.clip(RUN_S / per_token_s, LEAST_RUN_TOKENS, MOST_RUN_TOKENS)
-    )
-    return Cost(overhead_tokens=min(smallest_s / per_token_s, budget), max_tokens=budget)
-
-
-def _seconds(session: Session, rows: Sequence[Sequence[int]]) -> float:
-    started = time.perf_counter()
-    session.run(rows)
-    return time.perf_counter() - started

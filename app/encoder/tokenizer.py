@@ -139,18 +139,19 @@ class Tokenizer:
             split.append(windows)
         return split
 
-    def wrap(self, rows: Sequence[Sequence[int]]) -> list[Tokens]:
+    def wrap(self, rows: Sequence[Sequence[int]], *, first: int = 0) -> list[Tokens]:
         """Check token ids from outside and put special tokens around those that have none.
 
         Args:
             rows: Token ids of each text, of this very tokenizer. No prompt is put before them.
+            first: Number of the first row, for error messages.
 
         Raises:
             InvalidInputError: If a row is empty or an id is none of the vocabulary's.
             TooLargeError: If a row has more than ``max_tokens`` tokens.
         """
-        wrapped = [Tokens(self._wrap(row, index), False) for index, row in enumerate(rows)]
-        for index, row in enumerate(wrapped):
+        wrapped = [Tokens(self._wrap(row, index), False) for index, row in enumerate(rows, first)]
+        for index, row in enumerate(wrapped, first):
             if len(row.ids) > self._max_tokens:
                 raise TooLargeError(
                     f"inputs[{index}] has {len(row.ids)} tokens, special tokens included; expected "
