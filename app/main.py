@@ -16,7 +16,18 @@ from fastapi.openapi.utils import get_openapi
 from starlette.middleware import Middleware
 
 from app import __version__, telemetry
-from app.api import collections, docs, documents, embed, health, probe, problems, search
+from app.api import (
+    collections,
+    docs,
+    documents,
+    embed,
+    health,
+    openai,
+    openai_errors,
+    probe,
+    problems,
+    search,
+)
 from app.api.envelope import Envelope
 from app.api.limits import BodyLimit
 from app.api.security import HostCheck, KeyCheck, load_keys
@@ -90,7 +101,7 @@ def create_app(
         ],
     )
     app.state.service = service
-    for resource in (embed, search, collections, documents, probe, health, docs):
+    for resource in (embed, openai, search, collections, documents, probe, health, docs):
         app.include_router(resource.router)
     problems.install(app)
     app.openapi = lambda: _openapi(app)
@@ -117,11 +128,16 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             description=app.description,
             routes=app.routes,
         )
-        schema = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        schemas.update(schema.pop("$defs"))
-        schemas["Problem"] = schema
+        for model in (problems.Problem, openai_errors.OpenAIError):
+            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas.update(schema.pop("$defs"))
+            schemas[model.__name__] = schema
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
+        for path, operations in document["paths"].items():
+            if path.startswith(openai_errors.PREFIX):  # FastAPI's own, which is a 400 there
+                for operation in operations.values():
+                    operation["responses"].pop("422", None)
         app.openapi_schema = document
     return app.openapi_schema

@@ -102,6 +102,12 @@ class Settings(BaseModel):
         le=1_000_000,
         description="texts that may wait for the model before a 429",
     )
+    cache_mb: int = Field(
+        default=0,
+        ge=0,
+        le=1_048_576,
+        description="MiB of vectors kept for texts that come again; 0: none",
+    )
     store_threads: int = Field(default=4, ge=1, le=64, description="store calls that run at a time")
     store_waiting: int = Field(
         default=64, ge=0, le=10_000, description="store calls that may wait before a 429"
@@ -123,7 +129,9 @@ class Settings(BaseModel):
         le=262_144,
         description="bytes of request line and headers before a 431",
     )
-    max_texts: int = Field(default=256, ge=1, le=MAX_ITEMS, description="texts of one POST /embed")
+    max_texts: int = Field(
+        default=256, ge=1, le=MAX_ITEMS, description="texts of one POST /embed or /v1/embeddings"
+    )
     max_text_chars: int = Field(
         default=8192,
         ge=16,

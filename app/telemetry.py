@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from prometheus_client import (
     CollectorRegistry,
@@ -24,7 +25,8 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -34,6 +36,15 @@ disable_created_metrics()
 
 LOGGER = logging.getLogger("app")
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Cache(Protocol):
+    """What a cache of vectors counts; see ``app.encoder.cache.VectorCache``."""
+
+    hits: int
+    misses: int
+    evictions: int
+    bytes: int
 
 
 class Metrics:
@@ -67,9 +78,9 @@ class Metrics:
             registry=self.registry,
         )
         self.tokens = Counter(
-            "tyntegra_tokens", "Tokens encoded.", ["route"], registry=self.registry
+            "tyntegra_tokens", "Tokens of texts answered.", ["route"], registry=self.registry
         )
-        self.texts = Counter("tyntegra_texts", "Texts encoded.", ["route"], registry=self.registry)
+        self.texts = Counter("tyntegra_texts", "Texts answered.", ["route"], registry=self.registry)
         self.truncated = Counter(
             "tyntegra_truncated_texts", "Texts cut to the model's length.", registry=self.registry
         )
@@ -88,7 +99,24 @@ class Metrics:
 
     def watch(self, name: str, text: str, read: Callable[[], float]) -> None:
         """Add a gauge that is read when the metrics are."""
-        self.registry.register(_Watched(name, text, read))
+        self.registry.register(_Watched(lambda: GaugeMetricFamily(name, text, value=read())))
+
+    def watch_count(self, name: str, text: str, read: Callable[[], float]) -> None:
+        """Add a counter that is read when the metrics are."""
+        self.registry.register(_Watched(lambda: CounterMetricFamily(name, text, value=read())))
+
+    def watch_cache(self, cache: "Cache | None") -> None:
+        """Add what a cache of vectors counts; nothing if there is none."""
+        if cache is None:
+            return
+        self.watch_count("tyntegra_cache_hits", "Texts found in the cache.", lambda: cache.hits)
+        self.watch_count(
+            "tyntegra_cache_misses", "Texts not found in the cache.", lambda: cache.misses
+        )
+        self.watch_count(
+            "tyntegra_cache_evictions", "Vectors dropped for newer ones.", lambda: cache.evictions
+        )
+        self.watch("tyntegra_cache_bytes", "Bytes that the cache takes.", lambda: cache.bytes)
 
     def render(self) -> bytes:
         """Write all metrics in Prometheus' text format."""
@@ -96,11 +124,11 @@ class Metrics:
 
 
 class _Watched(Collector):
-    def __init__(self, name: str, text: str, read: Callable[[], float]) -> None:
-        self._name, self._text, self._read = name, text, read
+    def __init__(self, read: Callable[[], Metric]) -> None:
+        self._read = read
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        yield GaugeMetricFamily(self._name, self._text, value=self._read())
+    def collect(self) -> Iterator[Metric]:
+        yield self._read()
 
 
 class JsonLines(logging.Formatter):

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from app.api.bodies import StrictRoute
 from app.api.dependencies import Name, OpenService
-from app.api.embed import count_encoded
+from app.api.encoding import count_encoded
 from app.api.limits import answer_in_time, clean_texts
 from app.api.problems import responses
 from app.api.state import Service

@@ -1,5 +1,7 @@
 """The outermost layer of a request: its id, its time, its security headers, its last catch.
 
+A HEAD is answered as the GET would be, without the body.
+
 A plain ASGI middleware: three of Starlette's convenient ones cost more than the whole rest of a
 small request.
 """
@@ -47,8 +49,12 @@ class Envelope:
             await self.app(scope, receive, send)
             return
         identity = _identity(scope)
-        scope.setdefault("state", {})["request_id"] = identity
-        started = time.perf_counter()
+        method = _method(scope)
+        if bodiless := method == "HEAD":
+            scope = {**scope, "method": "GET"}
+        state = scope.setdefault("state", {})
+        state["request_id"] = identity
+        state["started"] = started = time.perf_counter()
         status = 0
 
         async def send_with_headers(message: Message) -> None:
@@ -61,6 +67,8 @@ class Envelope:
                     *message["headers"],
                     *((name, value) for name, value in own if name not in present),
                 ]
+            elif bodiless and message["type"] == "http.response.body":
+                message["body"] = b""
             await send(message)
 
         with self.metrics.in_flight.track_inprogress():
@@ -78,11 +86,11 @@ class Envelope:
                     raise  # too late for an answer: the server closes the connection
                 await problem(scope, "internal", OPAQUE)(scope, receive, send_with_headers)
             finally:
-                self._count(scope, status, time.perf_counter() - started)
+                self._count(scope, method, status, time.perf_counter() - started)
 
-    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+    def _count(self, scope: Scope, method: str, status: int, seconds: float) -> None:
         route = _route(scope)
-        self.metrics.requests.labels(_method(scope), route, str(status or 499)).inc()
+        self.metrics.requests.labels(method, route, str(status or 499)).inc()
         self.metrics.seconds.labels(route).observe(seconds)
         # A probe of readiness that is told "not yet" is no failure.
         failed = status >= 500 and route != "/health/ready"
@@ -91,7 +99,7 @@ class Envelope:
             level,
             "request",
             request_id=scope["state"]["request_id"],
-            method=_method(scope),
+            method=method,
             route=route,
             status=status or 499,
             seconds=round(seconds, 4),

@@ -142,6 +142,18 @@ async def _disconnect(request: Request) -> None:
         pass
 
 
+def require_count(items: int, name: str, most: int) -> None:
+    """Refuse a list that is too long.
+
+    Raises:
+        InvalidInputError: If it is.
+    """
+    if items > most:
+        raise InvalidInputError(
+            f"{name} has {items} items; expected at most {most}: send them in parts."
+        )
+
+
 async def clean_texts(texts: Sequence[str], name: str, most: int, settings: Settings) -> list[str]:
     """Normalize the texts of a request and hold them to their bounds.
 
@@ -155,10 +167,7 @@ async def clean_texts(texts: Sequence[str], name: str, most: int, settings: Sett
         InvalidInputError: If there are too many, or one is empty or no Unicode.
         TooLargeError: If one is too long.
     """
-    if len(texts) > most:
-        raise InvalidInputError(
-            f"{name} has {len(texts)} items; expected at most {most}: send them in parts."
-        )
+    require_count(len(texts), name, most)
     chars = settings.max_text_chars
     if sum(map(len, texts)) > INLINE_CHARS:
         return await asyncio.to_thread(_clean, texts, name, chars)

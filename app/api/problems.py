@@ -1,5 +1,7 @@
 """Errors on the wire: one table from error codes to statuses, one shape for all of them (RFC 9457).
 
+Below /v1 they take OpenAI's shape, for its clients.
+
 Nothing that a client sent comes back in a problem, except names that were checked against a
 pattern first: an echo would leak texts to logs of proxies, and FastAPI's own echo cannot even be
 written when the input holds NaN or a lone surrogate.
@@ -7,7 +9,7 @@ written when the input holds NaN or a lone surrogate.
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -19,6 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Scope
 
+from app.api.openai_errors import is_openai, openai_error, openai_status
 from app.api.wire import known_names
 from app.errors import InferenceError, OverloadedError, ServiceError
 from app.telemetry import describe_exception, log
@@ -30,6 +33,7 @@ STATUSES: Mapping[str, tuple[int, str]] = {
     "malformed-request": (400, "The request is malformed"),
     "unauthorized": (401, "A valid API key is required"),
     "not-found": (404, "There is no such thing"),
+    "model-not-found": (404, "The model is not in service"),
     "method-not-allowed": (405, "This method is not allowed here"),
     "timeout": (408, "The request took too long to arrive"),
     "conflict": (409, "The request contradicts what is stored"),
@@ -45,7 +49,7 @@ STATUSES: Mapping[str, tuple[int, str]] = {
 }
 """Error code -> status and title; the only place that knows statuses."""
 
-_SECOND = frozenset({"internal", "store-failed"})
+_SECOND = frozenset({"internal", "store-failed", "model-not-found"})
 _CODES_OF_STATUS = {status: c for c, (status, _) in STATUSES.items() if c not in _SECOND}
 OPAQUE = "The details are in the service's log under this request's id."
 
@@ -83,6 +87,10 @@ def problem(
 ) -> Response:
     """Write a problem as a response."""
     status, title = STATUSES[code]
+    if is_openai(scope):
+        status = openai_status(code, status)
+        content = orjson.dumps(openai_error(code, status, detail, errors))
+        return Response(content, status, dict(headers or {}), "application/json")
     body: dict[str, Any] = {
         "type": f"urn:tyntegra:problem:{code}",
         "title": title,
@@ -97,13 +105,27 @@ def problem(
 
 def responses(*codes: str) -> dict[int | str, dict[str, Any]]:
     """Document problems for OpenAPI: those given and those that any route may answer."""
+    return _documented(codes, MEDIA_TYPE, "Problem")
+
+
+def openai_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """The same for a route below /v1."""
+    return _documented(codes, "application/json", "OpenAIError", openai_status)
+
+
+def _documented(
+    codes: Sequence[str],
+    media_type: str,
+    schema: str,
+    status_of: Callable[[str, int], int] = lambda _, status: status,
+) -> dict[int | str, dict[str, Any]]:
     always = ("malformed-request", "unauthorized", "internal")
     documented: dict[int | str, dict[str, Any]] = {}
-    for code in sorted({*always, *codes}, key=lambda code: STATUSES[code][0]):
-        status, title = STATUSES[code]
+    for code in sorted({*always, *codes}, key=lambda code: (STATUSES[code][0], code)):
+        status = status_of(code, STATUSES[code][0])
         documented[status] = {
-            "description": title,
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+            "description": STATUSES[code][1],
+            "content": {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
         }
         if code in ("overloaded", "not-ready"):
             documented[status]["headers"] = {
@@ -165,7 +187,10 @@ async def _http_error(request: Request, error: Exception) -> Response:
         detail = "No route answers to this path; GET /docs lists those that exist."
     elif code == "method-not-allowed":
         allowed = (error.headers or {}).get("Allow", "others")
+        if "GET" in allowed:
+            allowed += ", HEAD"
         detail = f"This path does not answer to this method; expected {allowed}."
+        return problem(request.scope, code, detail, headers={"allow": allowed})
     else:
         detail = HTTPStatus(error.status_code).phrase
     return problem(request.scope, code, detail, headers=error.headers)

@@ -10,10 +10,10 @@ from starlette.responses import Response
 
 from app.api.bodies import StrictRoute
 from app.api.dependencies import OpenService
-from app.api.embed import count_encoded
+from app.api.encoding import count_encoded, encode, timing_headers
 from app.api.limits import answer_in_time, clean_texts
 from app.api.problems import responses
-from app.api.state import Service
+from app.api.state import Service, Vectors
 from app.api.wire import JSON, CollectionName, Lang, Reply, Texts, Wire
 from app.errors import InvalidInputError
 from app.retrieval.store import MAX_TOP_K, Filter, Hit, VectorStore
@@ -99,7 +99,7 @@ async def search(request: Request, body: SearchRequest, service: OpenService) ->
             "ask for fewer, or in parts."
         )
     work = _search(service, body, queries)
-    results = await answer_in_time(request, work, settings.request_timeout_s)
+    results, encoded = await answer_in_time(request, work, settings.request_timeout_s)
     return JSON(
         {
             "model": service.encoder.model_id,
@@ -107,14 +107,17 @@ async def search(request: Request, body: SearchRequest, service: OpenService) ->
                 {"query": query, "hits": [describe_hit(hit) for hit in hits]}
                 for query, hits in zip(body.queries, results, strict=True)
             ],
-        }
+        },
+        headers=timing_headers(request.scope, encoded),
     )
 
 
-async def _search(service: Service, body: SearchRequest, queries: list[str]) -> list[list[Hit]]:
+async def _search(
+    service: Service, body: SearchRequest, queries: list[str]
+) -> tuple[list[list[Hit]], Vectors]:
     # Asked first, so that a misspelt collection costs no inference.
     await service.in_store(lambda store: service.matching(store, body.collection))
-    encoded = await service.encoder.encode_async(queries, "query")
+    encoded = await encode(service, queries, "query")
     count_encoded(service, "/search", encoded)
     where = as_filter(body.filter)
 
@@ -126,7 +129,7 @@ async def _search(service: Service, body: SearchRequest, queries: list[str]) -> 
             return store.search(body.collection, vectors, body.top_k, where)
 
         found += await service.in_store(find)
-    return found
+    return found, encoded
 
 
 def as_filter(sent: SearchFilter | None) -> Filter | None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from app.api.limits import Gate
 from app.demo import fill_demo
+from app.encoder.cache import VectorCache
 from app.encoder.encoded import Timings
 from app.errors import ConflictError, NotReadyError, ServiceError
 from app.retrieval.store import Collection, Encode, VectorStore
@@ -159,6 +160,8 @@ class Service:
         self.stopping = threading.Event()
         self.stores = Gate("store", settings.store_threads, settings.store_waiting)
         self.probes = Gate("probe", settings.probe_threads, settings.probe_waiting)
+        self.cache = VectorCache(settings.cache_mb << 20) if settings.cache_mb else None
+        self.metrics.watch_cache(self.cache)
         self._encoder: Encoder | None = None
         self._store: VectorStore | None = None
         for gate in (self.stores, self.probes):
