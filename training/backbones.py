@@ -159,12 +159,15 @@ def _quiet() -> Iterator[None]:
     """Keep the library from listing weights of heads that are not used; those lacking are told."""
     from transformers.utils import logging
 
-    before = logging.get_verbosity()
+    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         yield
     finally:
         logging.set_verbosity(before)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _without_pooler(model_class: Any) -> dict[str, bool]:

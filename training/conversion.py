@@ -41,8 +41,10 @@ def convert_tokenizer(path: Path) -> Tokenizer:
         if isinstance(engine, Tokenizer):
             return Tokenizer.from_str(engine.to_str())
         why = f"{type(found).__name__} of transformers is a program of its own"
+    except ImportError as error:
+        why = f"transformers' own needs packages that are not here ({_first_line(error)})"
     except Exception as error:  # each converter fails in its own way on files that do not fit
-        why = next(iter(str(error).splitlines()), type(error).__name__)
+        why = _first_line(error)
     raise CheckpointError(
         f"{path} holds only {', '.join(slow)}, which cannot be converted: {why}. Expected "
         "tokenizer.json: take a model that has one, or learn a vocabulary on a new encoder (leave "
@@ -63,6 +65,10 @@ def require_known_tokenizer(path: Path) -> None:
             f"{stated} names code of the folder's own (auto_map: {code}): expected a tokenizer of "
             "the library itself; no code of a folder is run"
         )
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _slow_files(path: Path) -> Sequence[str]:
