@@ -5,22 +5,27 @@ and repeated keys. None of them means what its sender thinks, so they end here.
 """
 
 import asyncio
+import inspect
 import json
 import math
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from app.api.dependencies import OpenService, open_service
 from app.api.problems import ClientGoneError, problem
 from app.errors import InvalidInputError
 
 INLINE_BYTES = 65_536
 """Bodies above this are parsed in a thread, so that the event loop goes on."""
 MAX_DIGITS = 19
+DIRECT = ["request", "body", "service"]
+"""Routes that take just these are called without FastAPI's search for what they depend on."""
 
 
 def parse_json(raw: bytes) -> Any:
@@ -93,14 +98,21 @@ class _ReadRequest(Request):
         return self._read[1]
 
 
+Handle = Callable[[Request], Coroutine[Any, Any, Response]]
+HandleParsed = Callable[[Request, bytes, Any], Coroutine[Any, Any, Response]]
+
+
 class StrictRoute(APIRoute):
     """A route that takes nothing but strict JSON as its body."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Wrap FastAPI's handler: read, check and parse the body before it sees it."""
+    def get_route_handler(self) -> Handle:
+        """Read, check and parse the body before FastAPI's handler, or the route, sees it."""
         handle = super().get_route_handler()
         if self.body_field is None:
             return handle
+        takes = inspect.signature(self.endpoint).parameters
+        direct = list(takes) == DIRECT and takes["service"].annotation is OpenService
+        handle_parsed = self._directly() if direct else _by(handle)
 
         async def read_and_handle(request: Request) -> Response:
             try:
@@ -113,14 +125,39 @@ class StrictRoute(APIRoute):
                 return problem(request.scope, "unsupported-media-type", refusal)
             inline = len(raw) <= INLINE_BYTES
             parsed = parse_json(raw) if inline else await asyncio.to_thread(parse_json, raw)
-            read = _ReadRequest(request.scope, request.receive)
-            read._read = (raw, parsed)
-            return await handle(read)
+            return await handle_parsed(request, raw, parsed)
 
         return read_and_handle
 
+    def _directly(self) -> HandleParsed:
+        """Do what FastAPI would for such a route, at half the cost of a small request."""
+        field = self.body_field
+        if field is None:
+            raise TypeError(f"{self.path} takes no body")
+
+        async def handle_parsed(request: Request, raw: bytes, parsed: Any) -> Response:
+            service = await open_service(request)
+            body, errors = field.validate(parsed, {}, loc=("body",))
+            if errors:
+                raise RequestValidationError(errors)
+            return await self.endpoint(request=request, body=body, service=service)
+
+        return handle_parsed
+
+
+def _by(handle: Handle) -> HandleParsed:
+    async def handle_parsed(request: Request, raw: bytes, parsed: Any) -> Response:
+        read = _ReadRequest(request.scope, request.receive)
+        read._read = (raw, parsed)
+        return await handle(read)
+
+    return handle_parsed
+
 
 def _media_type_refusal(request: Request) -> str | None:
+    sent = dict(request.scope["headers"])
+    if sent.get(b"content-type") == b"application/json" and b"content-encoding" not in sent:
+        return None
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         return "The body is compressed; expected no Content-Encoding: send it uncompressed."
     kind, *parameters = request.headers.get("content-type", "").lower().split(";")

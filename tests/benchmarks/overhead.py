@@ -116,7 +116,8 @@ def serve(kind: str, keys: str) -> None:
             config.log_level = "error"
             server = uvicorn.Server(config)
         else:
-            settings = Settings.model_validate({"demo": False, "log": "error", "keys": keys})
+            chosen = {"demo": False, "log": "error", "keys": keys, "cache_mb": kind == "cached"}
+            settings = Settings.model_validate(chosen)
             stub: Any = StubEncoder()
             store: Any = _NoStore()
             app = create_app(settings, openers=Openers(lambda _: stub, lambda _: store))
@@ -197,6 +198,12 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "bare ASGI": ("bare", "/", {"inputs": TEXT}),
     "/embed": ("tyntegra", "/embed", {"inputs": TEXT}),
     "/embed base64": ("tyntegra", "/embed", {"inputs": TEXT, "encoding_format": "base64"}),
+    "/embed, in the cache": ("cached", "/embed", {"inputs": TEXT}),
+    "/v1/embeddings base64": (
+        "tyntegra",
+        "/v1/embeddings",
+        {"input": TEXT, "model": "stub", "encoding_format": "base64"},
+    ),
 }
 
 
@@ -230,7 +237,7 @@ def measure(rounds: int, requests: int) -> dict[str, list[float]]:
 def main() -> None:
     """Print CPU ms a request: median, quantiles of rounds, and the median over the floor's."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--serve", choices=("bare", "tyntegra"), help=argparse.SUPPRESS)
+    parser.add_argument("--serve", choices=("bare", "tyntegra", "cached"), help=argparse.SUPPRESS)
     parser.add_argument("--keys", default="", help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, default=15, help="rounds of each case (15)")
     parser.add_argument("--requests", type=int, default=1000, help="requests of a round (1000)")
