@@ -14,7 +14,8 @@ from torch import Tensor
 from app.errors import ArtifactError
 from export.pretrained import Pretrained, require_cuts, require_rows
 from training.checkpoint import CheckpointError, EncoderConfig
-from training.folders import TOKENIZER, read_matryoshka, read_prompts
+from training.folders import TOKENIZER, read_prompts
+from training.matryoshka import read_matryoshka
 from training.model import StaticEncoder
 from training.modules import MODULES, Part, read_parts
 

@@ -21,7 +21,7 @@ from training.backbones import (
 )
 from training.checkpoint import CheckpointError, EncoderConfig, Snapshot, load_checkpoint
 from training.config import EncoderSection, TrainConfig
-from training.folders import Folder, Pooling, read_tokenizer, special_ids
+from training.folders import Folder, Pooling, read_pieces, special_ids
 from training.model import Encoder, StaticEncoder, TransformerEncoder
 from training.transplant import transplant_rows
 from training.vocabulary import (
@@ -187,7 +187,7 @@ def pretrained_encoder(
 
 def _exchange_vocabulary(backbone: Any, folder: Folder, vocabulary: Vocabulary, seed: int) -> None:
     """Put an embedding table for the new vocabulary in place of the old one."""
-    old = read_tokenizer(folder)
+    old = read_pieces(folder)
     old_ids = special_ids(folder, old)
     special = {
         new: old_id

@@ -8,11 +8,12 @@ refused: a near copy would give other token ids than the body was trained on, wi
 from collections.abc import Sequence
 from pathlib import Path
 
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from training.checkpoint import CheckpointError
 from training.modules import read_json
 
+_WORD_END = "</w>"
 _SLOW = ("vocab.txt", "vocab.json", "merges.txt")
 
 
@@ -47,9 +48,47 @@ def convert_tokenizer(path: Path) -> Tokenizer:
         why = _first_line(error)
     raise CheckpointError(
         f"{path} holds only {', '.join(slow)}, which cannot be converted: {why}. Expected "
-        "tokenizer.json: take a model that has one, or learn a vocabulary on a new encoder (leave "
-        "encoder.backbone out)"
+        "tokenizer.json: take a model that has one; to train, learn a vocabulary (tokenizer.source "
+        "= 'learn') on XLM's body, or on a new encoder (leave encoder.backbone out)"
     )
+
+
+def nearby_tokenizer(path: Path) -> Tokenizer | None:
+    """Make a tokenizer that splits words as XLM's does, but finds words in a simpler way.
+
+    Good enough to tell what old pieces a new word is made of, not to run the old model: of
+    FLORES-200's sentences it finds the words that XLM's own finds in half.
+
+    Args:
+        path: Of ``config.json``, ``vocab.json`` and ``merges.txt``.
+
+    Returns:
+        The tokenizer; None if the folder is not of XLM, or has a ``tokenizer.json``.
+
+    Raises:
+        CheckpointError: If the files make no vocabulary.
+    """
+    files = (path / "vocab.json", path / "merges.txt")
+    if (path / "tokenizer.json").is_file() or not all(file.is_file() for file in files):
+        return None
+    if read_json(path / "config.json").get("model_type") != "xlm":
+        return None
+    vocabulary = read_json(files[0])
+    try:
+        lines = files[1].read_text(encoding="utf-8").splitlines()
+        # A third column counts how often a pair was seen.
+        pairs = [(left, right) for left, right, *_ in map(str.split, lines)]
+        known = [pair for pair in pairs if {*pair, "".join(pair)} <= vocabulary.keys()]
+        model = models.BPE(vocabulary, known, unk_token="<unk>", end_of_word_suffix=_WORD_END)
+    except Exception as error:  # the engine raises bare Exception for a broken vocabulary
+        raise CheckpointError(f"cannot read the vocabulary of {path}: {error}") from error
+    tokenizer = Tokenizer(model)
+    stated = path / "tokenizer_config.json"
+    cased = stated.is_file() and read_json(stated).get("do_lowercase_and_remove_accent") is False
+    lowered = [normalizers.NFD(), normalizers.Lowercase(), normalizers.StripAccents()]
+    tokenizer.normalizer = normalizers.NFC() if cased else normalizers.Sequence(lowered)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return tokenizer
 
 
 def require_known_tokenizer(path: Path) -> None:

@@ -4,7 +4,6 @@ What is read here is the description alone: which tokenizer, which pooling, whic
 in a folder is run or unpickled, and what cannot be followed to the letter is refused by name.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +12,9 @@ from typing import Any, Literal
 from tokenizers import Tokenizer, normalizers
 
 from training.checkpoint import CheckpointError
-from training.conversion import convert_tokenizer, require_known_tokenizer
+from training.conversion import convert_tokenizer, nearby_tokenizer, require_known_tokenizer
 from training.dense import DenseFolder, open_dense
+from training.matryoshka import read_matryoshka
 from training.modules import MODULES, read_json, read_parts
 from training.tokens import Role
 
@@ -33,6 +33,15 @@ _POOLINGS: dict[str, Pooling] = {
 _PROMPTS: dict[Role, tuple[str, ...]] = {
     "query": ("query",),
     "document": ("document", "passage", "corpus"),
+}
+# Special tokens of models whose older folders do not name them.
+_ROLES_OF = {
+    "xlm": {
+        "pad_token": "<pad>",
+        "unk_token": "<unk>",
+        "cls_token": "</s>",
+        "sep_token": "</s>",
+    }
 }
 _SPELLED_OUT = 100_000  # a longer model_max_length is transformers' way to say that there is none
 # What a Transformer's own file may say beside lengths and case, and stay a plain body.
@@ -55,7 +64,6 @@ _HARMLESS = {
     "use_cache",
     "use_safetensors",
 }
-_CARD_DIMENSIONS = re.compile(r'"matryoshka_dims":\s*\[([\d,\s]*)\]')
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +140,26 @@ def read_tokenizer(folder: Folder) -> Tokenizer:
     return tokenizer
 
 
+def read_pieces(folder: Folder) -> Tokenizer:
+    """Read what splits words into the pieces that a body has rows for.
+
+    Its tokenizer, or, for an XLM without ``tokenizer.json``, one that comes near it: enough to put
+    another vocabulary in its place.
+
+    Raises:
+        CheckpointError: As ``read_tokenizer``.
+    """
+    return nearby_tokenizer(folder.path) or read_tokenizer(folder)
+
+
 def special_ids(folder: Folder, tokenizer: Tokenizer) -> dict[str, int]:
     """Find the special tokens of a folder: role ("pad", "unk", "cls", ...) -> id.
 
     Raises:
         CheckpointError: If no padding token is named, or one that the tokenizer does not have.
     """
-    named: dict[str, Any] = {}
+    described = read_json(folder.path / "config.json")
+    named: dict[str, Any] = dict(_ROLES_OF.get(described.get("model_type", ""), {}))
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         if (folder.path / name).is_file():
             named |= read_json(folder.path / name)
@@ -150,7 +171,7 @@ def special_ids(folder: Folder, tokenizer: Tokenizer) -> dict[str, int]:
         if index is not None:
             found[role] = index
     if "pad" not in found:
-        stated = read_json(folder.path / "config.json").get("pad_token_id")
+        stated = described.get("pad_token_id")
         if not isinstance(stated, int) or tokenizer.id_to_token(stated) is None:
             raise CheckpointError(
                 f"{folder.path} names no padding token that its tokenizer has: expected pad_token "
@@ -215,34 +236,6 @@ def _tokenizer_max(body: Path) -> int | None:
     stated = body / "tokenizer_config.json"
     longest = read_json(stated).get("model_max_length") if stated.is_file() else None
     return longest if isinstance(longest, int) and 0 < longest <= _SPELLED_OUT else None
-
-
-def read_matryoshka(path: Path, body: Path | None) -> tuple[int, ...]:
-    """Find the dimensions that vectors may be cut to, ascending.
-
-    Either ``matryoshka_dimensions`` of ``config.json``, which other servers read as well, or those
-    of the loss in the model card as sentence-transformers writes it.
-
-    Args:
-        path: Of the model card, ``README.md``.
-        body: Of ``config.json``; None: there is none.
-
-    Raises:
-        CheckpointError: If they are no dimensions.
-    """
-    source = (body or path) / "config.json"
-    stated = read_json(source).get("matryoshka_dimensions") if body else None
-    if stated is None and (path / "README.md").is_file():
-        source = path / "README.md"
-        found = _CARD_DIMENSIONS.search(source.read_text(encoding="utf-8", errors="replace"))
-        stated = [int(dim) for dim in found[1].split(",") if dim.strip()] if found else None
-    if stated is None:
-        return ()
-    if not isinstance(stated, list) or not all(type(dim) is int and dim > 0 for dim in stated):
-        raise CheckpointError(
-            f"{source} has matryoshka_dimensions {stated!r}: expected a list of dimensions"
-        )
-    return tuple(sorted(set(stated)))
 
 
 def _read_pooling(path: Path) -> Pooling:

@@ -21,7 +21,7 @@ from training.checkpoint import (
 )
 from training.config import EncoderSection, TrainConfig
 from training.corpus import Bitext
-from training.folders import Folder, open_folder, read_tokenizer, special_ids
+from training.folders import Folder, open_folder, read_pieces, read_tokenizer, special_ids
 from training.tokenization import (
     CLS_TOKEN,
     PAD_TOKEN,
@@ -149,7 +149,7 @@ def _learn(config: TrainConfig, bitext: Bitext, folder: Folder | None) -> Vocabu
     """Learn a vocabulary; its special tokens are those that the body knows."""
     log.info("learning %d tokens", config.tokenizer.vocab_size)
     if folder:
-        special = new_special_tokens(special_ids(folder, read_tokenizer(folder)))
+        special = new_special_tokens(special_ids(folder, read_pieces(folder)))
     elif config.encoder.kind == "transformer" and config.encoder.pooling != "mean":
         # Something has to stand where the vector is taken from.
         special = [PAD_TOKEN, UNK_TOKEN, CLS_TOKEN, SEP_TOKEN]

@@ -1,6 +1,7 @@
 """Tokenizers put together from vocabulary files alone."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,9 +9,13 @@ import pytest
 import sentencepiece
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
+from training.assembly import first_encoder
 from training.checkpoint import CheckpointError
+from training.config import TrainConfig
 from training.conversion import convert_tokenizer
-from training.folders import open_folder, read_tokenizer, special_ids
+from training.corpus import load_bitext, select_corpora
+from training.folders import open_folder, read_pieces, read_tokenizer, special_ids
+from training.vocabulary import first_vocabulary
 
 Pretrained = Callable[[str], Path]
 TEXTS = (
@@ -90,6 +95,59 @@ def test_convert_tokenizer_of_byte_pairs_gives_their_ids(tmp_path: Path) -> None
 
     expected = [[0, *source.encode(text).ids, 2] for text in TEXTS]
     assert [converted.encode(text).ids for text in TEXTS] == expected
+
+
+@pytest.fixture
+def old_xlm(pretrained: Pretrained, tmp_path: Path) -> Path:
+    """An XLM as it is published: vocabulary files, pairs with counts, and no named tokens."""
+    folder = Path(shutil.copytree(pretrained("xlm"), tmp_path / "xlm"))
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").unlink()
+    tokenizer.model.save(str(folder))
+    lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+    counted = [f"{line} {n}" for n, line in enumerate(lines) if not line.startswith("#")]
+    (folder / "merges.txt").write_text("\n".join(counted) + "\n", encoding="utf-8")
+    return folder
+
+
+def test_nearby_tokenizer_of_xlm_splits_words_as_its_own(
+    old_xlm: Path, pretrained: Pretrained
+) -> None:
+    own = Tokenizer.from_file(str(pretrained("xlm") / "tokenizer.json"))
+    near = read_pieces(open_folder(old_xlm))
+    for text in TEXTS[:3]:  # the fourth is Chinese, where even ours set words apart in two ways
+        assert near.encode(text).ids == own.encode(text, add_special_tokens=False).ids
+    assert special_ids(open_folder(old_xlm), near) == {"cls": 1, "pad": 2, "sep": 1, "unk": 3}
+    (old_xlm / "tokenizer_config.json").write_text('{"do_lowercase_and_remove_accent": false}')
+    assert read_pieces(open_folder(old_xlm)).encode("SOKONI").ids != near.encode("SOKONI").ids
+
+
+def test_first_encoder_on_an_old_xlm_takes_a_learned_vocabulary_alone(
+    old_xlm: Path, pretrained: Pretrained, config: TrainConfig, data: Path
+) -> None:
+    corpora = select_corpora(list(config.corpora.weights), shippable=False)
+    bitext = load_bitext(data, corpora, ())
+    tree = config.model_dump(exclude_unset=True)
+    tables = []
+    for folder in (old_xlm, pretrained("xlm")):
+        shape = {"kind": "transformer", "dim": 16, "max_tokens": 32, "backbone": str(folder)}
+        learning = TrainConfig.model_validate({**tree, "encoder": shape})
+        encoder = first_encoder(learning, first_vocabulary(learning, bitext))
+        tables.append(encoder.state_dict()["backbone.embeddings.weight"])
+    same = (tables[0] == tables[1]).all(dim=1).float().mean()
+    assert tables[0].shape == tables[1].shape
+    assert same > 0.99
+
+    taking = {**tree, "tokenizer": {"source": "backbone"}}
+    taking["encoder"] = {
+        "kind": "transformer",
+        "dim": 16,
+        "max_tokens": 32,
+        "backbone": str(old_xlm),
+    }
+    with pytest.raises(CheckpointError, match=r"tokenizer\.source = 'learn'"):
+        first_vocabulary(TrainConfig.model_validate(taking), bitext)
 
 
 def test_convert_tokenizer_of_xlm_is_refused_because_it_is_a_program(tmp_path: Path) -> None:
