@@ -1,7 +1,7 @@
-"""The command ``tyntegra``: serve, ask a service that runs, and get data ready for training.
+"""The command ``tyntegra``: serve, ask a service that runs, check artifacts, ready training data.
 
-Answers go to standard output as JSON, messages to standard error. Exit status: 0 done, 1 refused
-or failed, 2 wrong usage, a service that cannot start, or data that cannot be used.
+Answers go to standard output, a service's as JSON, messages to standard error. Exit status: 0 done,
+1 refused or failed, 2 wrong usage, a service that cannot start, or data that cannot be used.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from app import __version__
@@ -98,6 +99,22 @@ def _info(options: argparse.Namespace) -> int:
     return _ask(options, "GET", "/info")
 
 
+def _inspect(options: argparse.Namespace) -> int:
+    from app.inspection import inspect_artifact, summarize
+
+    found = inspect_artifact(options.folder)
+    print(json.dumps(found, ensure_ascii=False, indent=2) if options.json else summarize(found))
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from app.verification import read_texts, verify_artifact, write_checks
+
+    texts = read_texts(options.texts) if options.texts else []
+    print(write_checks(verify_artifact(options.folder, options.precision, texts)))
+    return 0
+
+
 def _data(options: argparse.Namespace) -> int:
     # By name, for the service neither imports training nor needs what training needs.
     try:
@@ -152,6 +169,18 @@ def _parser() -> argparse.ArgumentParser:
     probe.add_argument("--seed", type=int, default=0, help="of what is drawn (0)")
 
     _asking(commands, "info", _info, "say what the service runs", texts=False)
+
+    artifact = commands.add_parser("artifact", help="look at an artifact, or check that it works")
+    actions = artifact.add_subparsers(required=True, metavar="ACTION")
+    inspect = actions.add_parser("inspect", help="say what an artifact is")
+    inspect.set_defaults(run=_inspect)
+    inspect.add_argument("--json", action="store_true", help="everything, for programs")
+    verify = actions.add_parser("verify", help="check an artifact's files and run it")
+    verify.set_defaults(run=_verify)
+    verify.add_argument("--texts", type=Path, help="run it on these too, a UTF-8 file, one a line")
+    verify.add_argument("--precision", help="run only this one, such as int8")
+    for action in (inspect, verify):
+        action.add_argument("folder", type=Path, help="the folder that export wrote")
 
     # With a prefix that no argument has, all of them, --help too, go on to the data's own parser.
     data = commands.add_parser(

@@ -83,9 +83,10 @@ def verify_artifact(
         session = Session(contents[graph.graph], manifest, weights=weights, device="cpu", threads=0)
         sessions[precision] = session
         figures[precision] = {
+            # First, for golden vectors do not say why a graph that minds padding misses them.
+            **_compare_alone(session, reference.rows, manifest, precision),
             **_compare_texts(folder, reference, precision),
             **_compare_shapes(session, reference, precision),
-            **_compare_alone(session, reference.rows, manifest, precision),
         }
     accuracies = _compare_accuracies(figures, sessions, tokenizer, checkpoint, texts)
     opsets = {
