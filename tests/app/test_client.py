@@ -1,5 +1,6 @@
 """The client: calls, retries, deadline, errors; sync against a real socket, async in process."""
 
+import inspect
 import json
 import time
 from collections.abc import Callable
@@ -9,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
-from app.client import AsyncClient, Client, document_path
+from app.client import AsyncClient, Client
 from app.errors import (
     ConflictError,
     InvalidInputError,
@@ -18,6 +19,7 @@ from app.errors import (
     OverloadedError,
     ServiceError,
 )
+from app.operations import document_path
 
 Answer = Callable[[httpx.Request], httpx.Response]
 
@@ -137,12 +139,18 @@ async def test_async_client_walks_the_api(start: Any) -> None:
             added = await client.add_documents("a", documents)
             vectors = await client.embed(["one", "two"], dimensions=8)
             hits = await client.search("a", ["text 1"], 2)
+            bits = await client.embed(["one", "two"], output_type="ubinary")
+            whole = await client.embed(["one", "x" * 250], "document", windows=True)
+            assert (await client.document("a", "1"))["text"] == "text 1"
+            await client.delete_document("a", "1")
+            assert (await client.collections())[0]["documents"] == 2
             with pytest.raises(NotFoundError):
                 await client.search("none", ["x"])
     assert added == 3
     assert vectors.shape == (2, 8)
     assert vectors.dtype == np.float32
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1)
+    assert (bits.shape, bits.dtype, whole.shape) == ((2, 4), np.uint8, (2, 32))
     assert hits[0][0]["doc_id"] == "1"
 
 
@@ -153,6 +161,16 @@ async def test_async_client_retries(start: Any) -> None:
     async with AsyncClient("http://x", transport=transport) as client:
         assert await client.request("GET", "/info") == {}
     assert answers == []
+
+
+def test_clients_have_the_same_methods_with_their_documentation() -> None:
+    names = [name for name in vars(Client) if not name.startswith("_")]
+    assert names == [name for name in vars(AsyncClient) if not name.startswith("_")]
+    assert {"embed", "probe", "info"} <= set(names)
+    for name in names:
+        parameters = [inspect.signature(getattr(c, name)) for c in (Client, AsyncClient)]
+        assert list(parameters[0].parameters) == list(parameters[1].parameters)
+        assert getattr(AsyncClient, name).__doc__
 
 
 def test_sync_client_walks_the_api(serving: Any) -> None:

@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
-from app.client import document_path
+from app.operations import document_path
 from app.main import create_app
 from app.server import build_server
 from app.settings import Settings
