@@ -1,7 +1,8 @@
 """Public corpora and dictionaries at their own addresses, for those who have a network.
 
 An address is listed only where the source itself, or several users of it, name it; a checksum only
-where it is published. What has none is pinned by the first fetch (see ``training.data.pins``).
+where several users of the file agree on it. What has none is pinned by the first fetch (see
+``training.data.pins``). None of the files was fetched from here.
 ``{part}`` in an address stands for what is asked for after a colon, as in ``ntrex128:swa``.
 """
 
