@@ -43,13 +43,24 @@ DESCRIPTION = "Text search across languages, and a measure of how far it can be 
 
 def open_encoder(settings: Settings) -> Encoder:
     """Open the encoder that the settings ask for; blocking."""
+    # Requests are tokenized side by side as it is; more threads for each would only get in the way
+    # of each other and of the model.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from app.encoder.encoder import TextEncoder
+    from app.encoder.hardware import Hardware
 
+    hardware = Hardware(
+        device=settings.device,
+        threads=settings.threads,
+        replicas=settings.replicas,
+        gpu_memory_mb=settings.gpu_memory_mb,
+        cuda_graphs=settings.cuda_graphs,
+        tensorrt=settings.tensorrt,
+    )
     return TextEncoder.open(
         settings.artifact,
-        device=settings.device,
+        device=hardware,
         precision=settings.precision,
-        threads=settings.threads,
         max_batch_tokens=settings.max_batch_tokens,
         queue_texts=settings.queue_texts,
     )

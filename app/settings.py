@@ -91,7 +91,27 @@ class Settings(BaseModel):
     )
 
     threads: int = Field(
-        default=0, ge=0, le=256, description="threads of a model run; 0: one a core"
+        default=0,
+        ge=0,
+        le=256,
+        description="threads of a model run; 0: the cores, shared among the replicas",
+    )
+    replicas: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="copies of the model that run side by side; on GPUs one each",
+    )
+    gpu_memory_mb: int = Field(
+        default=0, ge=0, le=1_048_576, description="MiB of a GPU for a model's work; 0: no limit"
+    )
+    cuda_graphs: Switch = Field(
+        default=False, description="record the kernels of each shape once and play them again"
+    )
+    tensorrt: ExpandedPath | None = Field(
+        default=None,
+        description="directory of TensorRT's built engines, which makes it run the model; unset: "
+        "CUDA alone",
     )
     max_batch_tokens: int = Field(
         default=0, ge=0, le=1_048_576, description="padded tokens of a model run; 0: measured"

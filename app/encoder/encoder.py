@@ -7,31 +7,25 @@ inference thread, so that a priority means something and no two runs fight for t
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Coroutine, Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.artifact import GOLDEN, TOKENIZER, Manifest, Precision, read_artifact
+from app.artifact import Manifest, Precision
 from app.encoder.batcher import Batcher
 from app.encoder.encoded import Encoded, Timings, pool_windows, shorten
-from app.encoder.golden import require_golden, unpack_golden
+from app.encoder.hardware import Device, Hardware
 from app.encoder.jobs import BULK, SEARCH, Batched
-from app.encoder.session import Device, Session, choose_precision, likely_provider
-from app.encoder.tokenizer import InputType, Tokenizer, Windows
-from app.encoder.warmup import measure_cost, run_all, warm_up
+from app.encoder.reading import How, Reader
+from app.encoder.replicas import Replicas, open_replicas
+from app.encoder.tokenizer import InputType, Windows
 from app.errors import InvalidInputError
 
 QUEUE_TEXTS = 4096
-
-# Up to here a request is tokenized on the event loop; a thread would cost more than it frees.
-INLINE_TEXTS = 8
-INLINE_CHARACTERS = 4096
-# Beyond, by so many texts at a time, so that large requests take turns with each other.
-POOL_TEXTS = 64
 
 # Blocking callers send their texts in blocks: one in the session, the others on their way.
 BLOCK_TEXTS = 256
@@ -48,25 +42,24 @@ class TextEncoder:
         threads: CPU threads of one run.
     """
 
-    def __init__(
-        self, manifest: Manifest, precision: Precision, tokenizer: Tokenizer, session: Session
-    ) -> None:
-        self.manifest = manifest
-        self.precision: Precision = precision
-        self.provider = session.provider
-        self.threads = session.threads
-        self._tokenizer = tokenizer
-        self._session = session
-        self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="tokenizer")
+    def __init__(self, replicas: Replicas, queue_texts: int) -> None:
+        self.manifest: Manifest = replicas.manifest
+        self.precision: Precision = replicas.precision
+        self.provider = replicas.sessions[0].provider
+        self.threads = replicas.sessions[0].threads
+        self._sessions = replicas.sessions
+        self._reader = Reader(replicas.tokenizer)
+        self._queue_texts = queue_texts
+        runs = [session.run for session in replicas.sessions]
+        self._batcher = Batcher(runs, replicas.cost, queue_texts, replicas.canary)
 
     @classmethod
     def open(
         cls,
         artifact: Path,
         *,
-        device: Device = "auto",
+        device: Device | Hardware = "auto",
         precision: str = "auto",
-        threads: int = 0,
         max_batch_tokens: int = 0,
         queue_texts: int = QUEUE_TEXTS,
     ) -> Self:
@@ -74,9 +67,8 @@ class TextEncoder:
 
         Args:
             artifact: The folder that export wrote.
-            device: Where to run; "cuda" refuses to run anywhere else.
+            device: Where to run: a name, or all that there is to choose.
             precision: Which graph to run, or "auto".
-            threads: CPU threads of one run; 0 is as many as the container allows.
             max_batch_tokens: Most padded tokens of one run; 0 is measured.
             queue_texts: Most texts admitted and not yet finished.
 
@@ -84,27 +76,8 @@ class TextEncoder:
             ArtifactError: If the artifact is not what its manifest says, or computes other vectors.
             ProviderError: If CUDA is asked for and does not come up.
         """
-        provider = likely_provider(device)
-
-        def chosen(manifest: Manifest) -> Precision:
-            return choose_precision(manifest, precision, provider)
-
-        manifest, contents = read_artifact(
-            artifact, lambda m: (TOKENIZER, GOLDEN, *m.precisions[chosen(m)].weighty)
-        )
-        tokenizer = Tokenizer(contents[TOKENIZER], manifest)
-        graph = manifest.precisions[chosen(manifest)]
-        session = Session(
-            contents.pop(graph.graph),
-            manifest,
-            # Popped: once the session has them, they need not stay in memory.
-            weights=contents.pop(graph.weights) if graph.weights else None,
-            device=device,
-            threads=threads,
-        )
-        encoder = cls(manifest, chosen(manifest), tokenizer, session)
-        encoder._start(contents[GOLDEN], max_batch_tokens, queue_texts)
-        return encoder
+        hardware = device if isinstance(device, Hardware) else Hardware(device)
+        return cls(open_replicas(artifact, hardware, precision, max_batch_tokens), queue_texts)
 
     @property
     def model_id(self) -> str:
@@ -148,6 +121,7 @@ class TextEncoder:
             NotReadyError: If the encoder is closed or its threads are gone.
         """
         self._require_dimensions(dimensions)
+        how = How(input_type, truncate, windows)
         size = min(BLOCK_TEXTS, self._queue_texts)
         ready: list[Windows] = []
         blocks: list[Batched] = []
@@ -156,10 +130,7 @@ class TextEncoder:
         try:
             for first in range(0, len(texts), size):
                 started = time.perf_counter()
-                some = texts[first : first + size]
-                block = self._read(
-                    some, input_type, truncate=truncate, windows=windows, first=first
-                )
+                block = self._reader.read(texts[first : first + size], how, first)
                 tokenize_s += time.perf_counter() - started
                 ready += block
                 for part in _parts([row for text in block for row in text.rows], size):
@@ -196,12 +167,8 @@ class TextEncoder:
             InferenceError: As ``encode``.
             NotReadyError: As ``encode``.
         """
-
-        def read(first: int, last: int) -> list[Windows]:
-            some = texts[first:last]
-            return self._read(some, input_type, truncate=truncate, windows=windows, first=first)
-
-        return await self._answer(read, texts, dimensions, priority)
+        reading = self._reader.texts(texts, How(input_type, truncate, windows))
+        return await self._answer(reading, len(texts), dimensions, priority)
 
     async def encode_ids_async(
         self,
@@ -219,12 +186,7 @@ class TextEncoder:
             InferenceError: As ``encode``.
             NotReadyError: As ``encode``.
         """
-
-        def read(first: int, last: int) -> list[Windows]:
-            wrapped = self._tokenizer.wrap(rows[first:last], first=first)
-            return [Windows([row.ids], [len(row.ids)]) for row in wrapped]
-
-        return await self._answer(read, rows, dimensions, priority)
+        return await self._answer(self._reader.ids(rows), len(rows), dimensions, priority)
 
     def encode_query(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Encode queries, blocking; an ``Encode``."""
@@ -245,70 +207,38 @@ class TextEncoder:
     def close(self) -> None:
         """Stop; texts still waiting fail with NotReadyError. May be called twice."""
         self._batcher.close()
-        self._pool.shutdown(wait=False)
-
-    def _start(self, golden: bytes, max_batch_tokens: int, queue_texts: int) -> None:
-        """Warm up: compare the golden vectors, measure what runs cost, start the thread."""
-        texts, expected = unpack_golden(golden, self.precision, self.dim)
-        rows = [row.ids for row in self._tokenizer.tokenize(texts, "document")]
-        run, longest = self._session.run, self.manifest.max_tokens
-        require_golden(texts, run_all(run, rows), expected)
-        warm_up(run, rows[0], longest)
-        cost = measure_cost(run, rows[0], longest, max_batch_tokens)
-        self._queue_texts = queue_texts
-        self._batcher = Batcher([run], cost, queue_texts, canary=rows[:1])
-
-    def _read(
-        self,
-        texts: Sequence[str],
-        input_type: InputType,
-        *,
-        truncate: bool,
-        windows: bool,
-        first: int = 0,
-    ) -> list[Windows]:
-        if windows:
-            return self._tokenizer.windows(texts, input_type, first=first)
-        rows = self._tokenizer.tokenize(texts, input_type, truncate=truncate, first=first)
-        return [Windows([row.ids], [len(row.ids)], row.truncated) for row in rows]
+        self._reader.close()
+        for session in self._sessions:
+            session.close()
 
     async def _answer(
         self,
-        read: Callable[[int, int], list[Windows]],
-        texts: Sequence[str] | Sequence[Sequence[int]],
+        reading: Coroutine[Any, Any, list[Windows]],
+        texts: int,
         dimensions: int | None,
         priority: int,
     ) -> Encoded:
-        """Read texts by their numbers, from the first up to the last, and run them."""
-        self._require_dimensions(dimensions)
-        if not texts:
-            raise InvalidInputError("got no texts; expected at least one: send some.")
-        self._batcher.admit(len(texts))
+        try:
+            self._require_dimensions(dimensions)
+            if not texts:
+                raise InvalidInputError("got no texts; expected at least one: send some.")
+            self._batcher.admit(texts)
+        except BaseException:
+            reading.close()  # refused before it began
+            raise
         started = time.perf_counter()
         try:
-            if len(texts) <= INLINE_TEXTS and sum(map(len, texts)) <= INLINE_CHARACTERS:
-                ready = read(0, len(texts))
-            else:
-                ready = await self._in_pool(read, len(texts))
+            ready = await reading
         except BaseException:
-            self._batcher.release(len(texts))
+            self._batcher.release(texts)
             raise
         tokenize_s = time.perf_counter() - started
         rows = [row for text in ready for row in text.rows]
-        if len(rows) > len(texts):
-            self._batcher.release(len(texts))
+        if len(rows) > texts:
+            self._batcher.release(texts)
             self._batcher.admit(len(rows))
         future = self._batcher.submit(rows, priority)
         return _encoded([await asyncio.wrap_future(future)], ready, tokenize_s, dimensions)
-
-    async def _in_pool(
-        self, read: Callable[[int, int], list[Windows]], texts: int
-    ) -> list[Windows]:
-        loop, ready = asyncio.get_running_loop(), list[Windows]()
-        for first in range(0, texts, POOL_TEXTS):
-            last = min(first + POOL_TEXTS, texts)
-            ready += await loop.run_in_executor(self._pool, read, first, last)
-        return ready
 
     def _require_dimensions(self, dimensions: int | None) -> None:
         trained = (*self.manifest.matryoshka, self.dim)

@@ -5,16 +5,19 @@ runs on is what is reported: the list of available providers names CUDA also whe
 silently falls back to the CPU.
 """
 
-import contextlib
+import logging
 import os
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Literal
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.artifact import Manifest, Precision
+from app.encoder.bound import BucketedRuns, memory_of
+from app.encoder.buckets import Buckets
+from app.encoder.hardware import CPU, CUDA, TENSORRT, Device, Hardware
 from app.encoder.weights import external_tensors
 from app.errors import ArtifactError, ProviderError
 
@@ -22,22 +25,29 @@ from app.errors import ArtifactError, ProviderError
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime
 
-Device = Literal["auto", "cpu", "cuda"]
+_LOGGER = logging.getLogger(__name__)
 
-CPU = "CPUExecutionProvider"
-CUDA = "CUDAExecutionProvider"
 INPUTS = ("input_ids", "attention_mask")
 OUTPUT = "sentence_embedding"
 
 # Best first. The integer graph runs on a GPU too, but is made for the CPU.
-_PREFERRED: dict[str, tuple[Precision, ...]] = {
+PREFERRED: dict[str, tuple[Precision, ...]] = {
     CPU: ("int8", "fp32", "fp16"),
     CUDA: ("fp16", "fp32", "int8"),
+    TENSORRT: ("fp16", "fp32", "int8"),
 }
 
 
 class Session:
     """An ONNX Runtime session with the artifact's contract checked.
+
+    Args:
+        graph: The graph's bytes.
+        manifest: What it must keep to.
+        weights: The bytes of the file with its weights, if they are outside.
+        device: Where to run.
+        threads: CPU threads of one run; 0 is as many as the container allows.
+        number: Which replica this is, and on a GPU which GPU it takes.
 
     Attributes:
         provider: The execution provider in use, as the session itself says.
@@ -50,23 +60,24 @@ class Session:
         manifest: Manifest,
         *,
         weights: bytes | None = None,
-        device: Device,
-        threads: int,
+        device: Device | Hardware,
+        threads: int = 0,
+        number: int = 0,
     ) -> None:
-        self.threads = threads or cpu_limit()
-        self._pad_id = manifest.pad_id
-        self._session = open_graph(graph, weights, device, self.threads)
+        hardware = device if isinstance(device, Hardware) else Hardware(device, threads)
+        self.threads = hardware.threads_each
+        self._pad_id, self._dim = manifest.pad_id, manifest.dim
+        self._number = number
+        self._bucketed: BucketedRuns | None = None
+        self._session = open_graph(graph, weights, hardware, number=number)
         self.provider: str = self._session.get_providers()[0]
-        if device == "cuda" and self.provider != CUDA:
-            raise ProviderError(
-                f"got a session on {self.provider}; expected {CUDA} because device=cuda. Check the "
-                "driver (580 or newer for CUDA 13) and that the cuda and cudnn libraries of "
-                "onnxruntime-gpu are installed, or set TYNTEGRA_DEVICE=auto or cpu."
-            )
+        self._graphs = hardware.cuda_graphs and self.provider == CUDA
+        # What one thread recorded no other can play.
+        self._thread = ThreadPoolExecutor(1) if self._graphs else None
         self._require_contract(manifest.dim)
 
     def run(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """Encode token ids, padded here to the longest row.
+        """Encode token ids, padded here to the longest row, or to a shape that is warm.
 
         Args:
             rows: Token ids of each text; at least one row, none empty.
@@ -74,12 +85,38 @@ class Session:
         Returns:
             Unit rows, shape (texts, dim).
         """
-        lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
-        mask = np.arange(lengths.max()) < lengths[:, None]  # (batch, seq)
-        ids = np.full(mask.shape, self._pad_id, dtype=np.int64)
-        ids[mask] = [token for row in rows for token in row]
-        feed = dict(zip(INPUTS, (ids, mask.astype(np.int64)), strict=True))
-        return np.asarray(self._session.run([OUTPUT], feed)[0])
+        if self._thread is not None:
+            return self._thread.submit(self._run, rows).result()
+        return self._run(rows)
+
+    def fix_shapes(self, buckets: Buckets) -> None:
+        """Run nothing but these shapes from now on, and run each of them once now."""
+        bucketed = BucketedRuns(
+            self._session,
+            (*INPUTS, OUTPUT),
+            buckets,
+            memory_of(onnxruntime, self.provider, self._number),
+            dim=self._dim,
+            pad_id=self._pad_id,
+            options=_recorded if self._graphs else lambda number: None,
+        )
+        if self._thread is not None:
+            self._thread.submit(bucketed.warm_up).result()
+        else:
+            bucketed.warm_up()
+        self._bucketed = bucketed
+
+    def close(self) -> None:
+        """End the session's own thread, if it has one."""
+        if self._thread is not None:
+            self._thread.shutdown()
+
+    def _run(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        if self._bucketed is not None:
+            return self._bucketed.run(rows)
+        feed = dict(zip(INPUTS, pad_rows(rows, self._pad_id), strict=True))
+        options = _recorded(-1) if self._graphs else None  # nothing to record in passing shapes
+        return np.asarray(self._session.run([OUTPUT], feed, options)[0])
 
     def _require_contract(self, dim: int) -> None:
         inputs = {node.name: node.type for node in self._session.get_inputs()}
@@ -91,6 +128,17 @@ class Session:
                 f"got a graph with inputs {inputs} and outputs {outputs}; expected "
                 f"{expected_inputs} and {expected_outputs}. Export the artifact again."
             )
+
+
+def pad_rows(
+    rows: Sequence[Sequence[int]], pad_id: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pad rows of token ids to the longest; gives ids and mask, both (batch, seq)."""
+    lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+    mask = np.arange(lengths.max()) < lengths[:, None]  # (batch, seq)
+    ids = np.full(mask.shape, pad_id, dtype=np.int64)
+    ids[mask] = [token for row in rows for token in row]
+    return ids, mask.astype(np.int64)
 
 
 def choose_precision(manifest: Manifest, wanted: str, provider: str) -> Precision:
@@ -107,62 +155,52 @@ def choose_precision(manifest: Manifest, wanted: str, provider: str) -> Precisio
             f"got precision={wanted}, which this artifact lacks; expected one of "
             f"{', '.join(manifest.precisions)}. Set TYNTEGRA_PRECISION to it or to auto."
         )
-    return next(one for one in _PREFERRED[provider] if one in manifest.precisions)
+    return next(one for one in PREFERRED[provider] if one in manifest.precisions)
 
 
-def likely_provider(device: Device) -> str:
+def likely_provider(device: Device | Hardware) -> str:
     """Name the provider that a session will probably get; only the session knows for sure.
 
     Raises:
-        ProviderError: If CUDA is asked for and this build of ONNX Runtime has none.
+        ProviderError: If a GPU is asked for and this build of ONNX Runtime has no use for it.
     """
+    hardware = device if isinstance(device, Hardware) else Hardware(device)
     offered = onnxruntime.get_available_providers()
-    if device == "cuda" and CUDA not in offered:
+    if hardware.device == "cuda" and hardware.wanted not in offered:
         raise ProviderError(
-            f"got an ONNX Runtime that offers {', '.join(offered)}; expected {CUDA} because "
-            "device=cuda. Install the gpu extra instead of cpu (never both), or set "
+            f"got an ONNX Runtime that offers {', '.join(offered)}; expected {hardware.wanted} "
+            "because device=cuda. Install the gpu extra instead of cpu (never both), or set "
             "TYNTEGRA_DEVICE=auto or cpu."
         )
-    return CUDA if device != "cpu" and CUDA in offered else CPU
-
-
-def cpu_limit(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """Count the CPUs that this process may use: the container's quota, then its affinity.
-
-    Args:
-        root: Where the control groups are mounted.
-    """
-    allowed = len(os.sched_getaffinity(0))
-    return max(1, min([allowed, *map(int, _quotas(root))]))
-
-
-def _quotas(root: Path) -> list[float]:
-    """Read the CPU quotas in force, in CPUs: version 2's file, then version 1's pair."""
-    quotas = []
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = (root / "cpu.max").read_text().split()
-        quotas.append(int(quota) / int(period))  # "max" is no number: no limit
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = (
-            int((root / "cpu" / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period")
-        )
-        if quota > 0:  # -1: no limit
-            quotas.append(quota / period)
-    return quotas
+    if hardware.device == "cpu":
+        return CPU
+    return next((one for one in (hardware.wanted, CUDA) if one in offered), CPU)
 
 
 def open_graph(
-    graph: bytes, weights: bytes | None, device: Device, threads: int
+    graph: bytes,
+    weights: bytes | None,
+    device: Device | Hardware,
+    threads: int = 0,
+    number: int = 0,
 ) -> onnxruntime.InferenceSession:
     """Open a graph on the device, its weights inside or in the bytes of a file of their own.
 
+    Args:
+        graph: The graph's bytes.
+        weights: The bytes of the file with its weights, if they are outside.
+        device: Where to run.
+        threads: CPU threads of one run, if ``device`` is but a name; 0 is as many as allowed.
+        number: Which GPU.
+
     Raises:
         ArtifactError: If ONNX Runtime cannot load it.
-        ProviderError: If CUDA is asked for and this build of ONNX Runtime has none.
+        ProviderError: If a GPU is asked for and does not come up.
     """
+    hardware = device if isinstance(device, Hardware) else Hardware(device, threads)
     outside = external_tensors(graph, weights)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = hardware.threads_each
     options.inter_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     # The arena never gives memory back after one long batch, and saves no time on the CPU.
@@ -172,14 +210,62 @@ def open_graph(
     # The session copies or packs each value, so these views end with this function.
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(view) for view in outside.values()]
     options.add_external_initializers(list(outside), values)
-    providers = [CPU]
-    if likely_provider(device) == CUDA:
-        onnxruntime.preload_dlls(directory="")
-        providers = [CUDA, CPU]
+    session = _open_on_gpu(graph, options, hardware, number)
+    if session is None:
+        session = _open(graph, options, [CPU])
+    provider = session.get_providers()[0]
+    if hardware.device == "cuda" and provider != hardware.wanted:
+        raise ProviderError(_no_gpu(f"a session on {provider}", hardware))
+    return session
+
+
+def _open_on_gpu(
+    graph: bytes, options: onnxruntime.SessionOptions, hardware: Hardware, number: int
+) -> onnxruntime.InferenceSession | None:
+    """Open a graph on a GPU; None if there is none to use and none is asked for by name."""
+    if likely_provider(hardware) == CPU:
+        return None
+    offered = onnxruntime.get_available_providers()
+    wanted = [one for one in hardware.gpu_providers(number) if one[0] in offered]
+    onnxruntime.preload_dlls(directory="")
     try:
-        return onnxruntime.InferenceSession(graph, sess_options=options, providers=providers)
+        return _open(graph, options, [*wanted, CPU])
+    except ArtifactError as error:
+        _open(graph, options, [CPU])  # fails too if it is the graph's fault
+        if hardware.device == "cuda":
+            raise ProviderError(_no_gpu(f"an error ({error.__cause__})", hardware)) from error
+        _LOGGER.warning("No session on GPU %d, so it runs on the CPU: %s", number, error.__cause__)
+        return None
+
+
+def _open(
+    graph: bytes, options: onnxruntime.SessionOptions, providers: list[Any]
+) -> onnxruntime.InferenceSession:
+    try:
+        # Left to itself, a session whose provider fails goes on with the CPU, now or in any run.
+        session = onnxruntime.InferenceSession(
+            graph, sess_options=options, providers=providers, enable_fallback=0
+        )
     except Exception as error:  # the library's exceptions have no base of their own
         raise ArtifactError(
             f"got a graph that ONNX Runtime {onnxruntime.__version__} cannot load ({error}); "
             "expected one exported for this version or an older one. Export the artifact again."
         ) from error
+    # Kept only for such a fallback, as long as the session lives.
+    session._model_bytes = None
+    return session
+
+
+def _no_gpu(got: str, hardware: Hardware) -> str:
+    return (
+        f"got {got}; expected {hardware.wanted} because device=cuda. Check the driver (580 or "
+        "newer for CUDA 13) and that the cuda and cudnn libraries of onnxruntime-gpu are "
+        "installed, or set TYNTEGRA_DEVICE=auto or cpu."
+    )
+
+
+def _recorded(number: int) -> onnxruntime.RunOptions:
+    """Name the recording that a run plays; -1 is none."""
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("gpu_graph_id", str(number))
+    return options

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+from app.encoder.buckets import Buckets
+
 
 @dataclass(frozen=True, slots=True)
 class Cost:
@@ -19,10 +21,22 @@ class Cost:
     Attributes:
         overhead_tokens: Fixed cost of one run, in tokens.
         max_tokens: Most padded tokens in a run; a single longer text runs alone.
+        buckets: The shapes that runs are padded to, if not to their longest text alone.
     """
 
     overhead_tokens: float = 64.0
     max_tokens: int = 1024
+    buckets: Buckets | None = None
+
+    def padded(self, length: int) -> int:
+        """Count the tokens that a text of so many takes if it is the longest of its run."""
+        return length if self.buckets is None else self.buckets.shape_of(1, length)[1]
+
+    def most_rows(self, longest: int) -> int:
+        """Count the texts of a full run of texts padded to ``longest`` tokens."""
+        if self.buckets is None:
+            return max(1, self.max_tokens // longest)
+        return self.buckets.most_rows(longest)
 
 
 def cheapest_run(lengths: Sequence[int], cost: Cost) -> list[int]:
@@ -37,13 +51,14 @@ def cheapest_run(lengths: Sequence[int], cost: Cost) -> list[int]:
     """
     if not lengths:
         return []
+    lengths = [cost.padded(length) for length in lengths] if cost.buckets else lengths
     waste = len(lengths) * max(lengths) - sum(lengths)
-    if waste <= cost.overhead_tokens and waste + sum(lengths) <= cost.max_tokens:
+    if waste <= cost.overhead_tokens and len(lengths) <= cost.most_rows(max(lengths)):
         return list(range(len(lengths)))  # any second run costs more than all the padding
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     oldest = lengths[0]
     shortest, longest = _group_of(oldest, lengths, cost)
-    rows = max(1, cost.max_tokens // longest)
+    rows = cost.most_rows(longest)
     group = [position for position in order if shortest <= lengths[position] <= longest]
     # Over budget: the run of that many neighbors around the oldest, leaning to its own length.
     at = group.index(0)
@@ -60,7 +75,7 @@ def _group_of(oldest: int, lengths: Sequence[int], cost: Cost) -> tuple[int, int
     tokens = [0, *accumulate(counts[length] * length for length in distinct)]
     best, start_of = [0.0], [0]
     for end, longest in enumerate(distinct, 1):
-        per_run = max(1, cost.max_tokens // longest)
+        per_run = cost.most_rows(longest)
         least, chosen = math.inf, end - 1
         for start in range(end - 1, -1, -1):
             rows = before[end] - before[start]

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from app.encoder.split import Cost, cheapest_run
 from app.encoder.worker import Run
 
-# A run should not keep the next one waiting for long, nor leave the processor's cache.
+# A run should not keep the next one waiting for long, nor leave the processor's cache; a GPU is
+# hardly busy with as many.
 RUN_S = 0.02
 LEAST_RUN_TOKENS, MOST_RUN_TOKENS = 1024, 4096
+LEAST_GPU_TOKENS, MOST_GPU_TOKENS = 8192, 32768
 
 SMALL_TOKENS = 8
 FULL_LENGTH = 32
@@ -50,7 +52,14 @@ def run_all(run: Run, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
     return np.stack(vectors)
 
 
-def measure_cost(run: Run, row: Sequence[int], max_tokens: int, max_batch_tokens: int = 0) -> Cost:
+def measure_cost(
+    run: Run,
+    row: Sequence[int],
+    max_tokens: int,
+    max_batch_tokens: int = 0,
+    *,
+    on_gpu: bool = False,
+) -> Cost:
     """Time smallest and full runs, which gives a run's fixed cost and its budget in tokens.
 
     Args:
@@ -58,18 +67,20 @@ def measure_cost(run: Run, row: Sequence[int], max_tokens: int, max_batch_tokens
         row: Token ids of some text, from which the texts to time are made.
         max_tokens: Tokens of the longest text.
         max_batch_tokens: Most padded tokens of one run; 0 chooses them.
+        on_gpu: Whether to time and to allow as much as suits a GPU.
     """
+    least, most = LEAST_RUN_TOKENS, MOST_RUN_TOKENS
+    if on_gpu:
+        least, most = LEAST_GPU_TOKENS, MOST_GPU_TOKENS
     small = [_of_length(row, SMALL_TOKENS)]
     length = min(max_tokens, FULL_LENGTH)
-    full = [_of_length(row, length)] * (LEAST_RUN_TOKENS // length)
+    full = [_of_length(row, length)] * (least // length)
     small_s, full_s = _least_seconds(run, small, full)
     tokens = length * len(full)
     # Were a small run to take longer than its share, the difference would say nothing.
     per_token_s = max((full_s - small_s) / (tokens - SMALL_TOKENS), full_s / tokens / 4)
     fixed_s = max(small_s - SMALL_TOKENS * per_token_s, 0.0) + QUEUE_S
-    budget = max_batch_tokens or int(
-        np.clip(RUN_S / per_token_s, LEAST_RUN_TOKENS, MOST_RUN_TOKENS)
-    )
+    budget = max_batch_tokens or int(np.clip(RUN_S / per_token_s, least, most))
     return Cost(overhead_tokens=min(fixed_s / per_token_s, budget / 4), max_tokens=budget)
 
 

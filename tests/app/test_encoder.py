@@ -14,6 +14,7 @@ from app.checked import describe_file
 from app.encoder.encoded import Encoded
 from app.encoder.encoder import BLOCK_TEXTS, TextEncoder
 from app.encoder.golden import pack_golden
+from app.encoder.hardware import Hardware
 from app.errors import (
     ArtifactError,
     InvalidInputError,
@@ -67,6 +68,21 @@ def test_open_reports_what_it_runs(encoder: TextEncoder) -> None:
     assert encoder.dim == 64
     assert encoder.healthy() is None
     assert encoder.threads >= 1
+
+
+def test_open_replicas_give_the_same_vectors(encoder: TextEncoder, tiny_artifact: Path) -> None:
+    hardware = Hardware("cpu", replicas=3)
+    opened = TextEncoder.open(tiny_artifact, device=hardware, precision=encoder.precision)
+    texts = [f"the harvest of year {n} " * (1 + n % 7) for n in range(300)]
+
+    np.testing.assert_allclose(
+        opened.encode(texts, "document").vectors,
+        encoder.encode(texts, "document").vectors,
+        rtol=0,
+        atol=1e-6,
+    )
+    assert opened.threads == Hardware(replicas=3).threads_each
+    opened.close()
 
 
 def test_open_auto_takes_int8_on_the_cpu(tiny_artifact: Path) -> None:
@@ -154,7 +170,7 @@ def test_encode_dimensions_of_an_encoder_not_trained_to_be_cut_are_its_own(
 def test_encode_windows_average_the_windows_by_their_tokens(encoder: TextEncoder) -> None:
     words = [f"maize{n}" for n in range(100)]
     text = " ".join(words)
-    ids = encoder._tokenizer.windows([text], "document")[0].rows
+    ids = encoder._reader.tokenizer.windows([text], "document")[0].rows
     parts = [asyncio.run(encoder.encode_ids_async([row])).vectors[0] for row in ids]
     expected = sum(len(row) * part for row, part in zip(ids, parts, strict=True))
 
@@ -202,7 +218,7 @@ def test_encode_async_windows_take_room_in_the_queue(narrow: TextEncoder) -> Non
 
 def test_encode_ids_async_gives_what_the_text_gives(encoder: TextEncoder) -> None:
     texts = ["water the maize", "x"]
-    rows = [row.ids for row in encoder._tokenizer.tokenize(texts, "query")]
+    rows = [row.ids for row in encoder._reader.tokenizer.tokenize(texts, "query")]
 
     encoded = asyncio.run(encoder.encode_ids_async(rows))
 
@@ -353,14 +369,14 @@ def test_encode_async_large_request_leaves_the_loop_free(
     encoder: TextEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inside, go_on = threading.Event(), threading.Event()
-    tokenize = encoder._tokenizer.tokenize
+    tokenize = encoder._reader.tokenizer.tokenize
 
     def slow(*arguments: object, **options: object) -> object:
         inside.set()
         assert go_on.wait(TIMEOUT_S)
         return tokenize(*arguments, **options)  # pyright: ignore[reportArgumentType]
 
-    monkeypatch.setattr(encoder._tokenizer, "tokenize", slow)
+    monkeypatch.setattr(encoder._reader.tokenizer, "tokenize", slow)
 
     async def embed() -> int:
         call = asyncio.create_task(encoder.encode_async(["text"] * 100, "query"))

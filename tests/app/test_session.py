@@ -10,7 +10,9 @@ import pytest
 
 from app.artifact import Manifest, load_manifest
 from app.encoder import session as session_module
-from app.encoder.session import CPU, CUDA, Session, choose_precision, cpu_limit, likely_provider
+from app.encoder.buckets import Buckets
+from app.encoder.hardware import CPU, CUDA, TENSORRT, Hardware, cpu_limit
+from app.encoder.session import Session, choose_precision, likely_provider
 from app.errors import ArtifactError, ProviderError
 
 ROOT = Path(__file__).parents[2]
@@ -77,21 +79,113 @@ def test_session_cuda_listed_but_fallen_back_is_refused(
     tiny_artifact: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A GPU build on a machine without a GPU lists CUDA and gives a session on the CPU."""
-    true = session_module.onnxruntime.InferenceSession
-
-    def falls_back(graph: bytes, **options: Any) -> Any:
-        assert options["providers"] == [CUDA, CPU]
-        return true(graph, **{**options, "providers": [CPU]})
-
-    library = session_module.onnxruntime
-    monkeypatch.setattr(library, "get_available_providers", lambda: [CUDA, CPU])
-    monkeypatch.setattr(library, "preload_dlls", lambda **_: None)
-    monkeypatch.setattr(library, "InferenceSession", falls_back)
+    Library(monkeypatch, offers=[CUDA, CPU])
     graph = (tiny_artifact / "model.fp32.onnx").read_bytes()
 
     with pytest.raises(ProviderError, match=f"got a session on {CPU}"):
         Session(graph, manifest, device="cuda", threads=1)
     assert Session(graph, manifest, device="auto", threads=1).provider == CPU
+
+
+class Library:
+    """A GPU build of ONNX Runtime where no GPU is: its sessions run on the CPU, or fail."""
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, offers: list[str], error: str | None = None
+    ) -> None:
+        library = session_module.onnxruntime
+        self.true = library.InferenceSession
+        self.error = error
+        self.asked: list[list[Any]] = []
+        self.options: list[dict[str, Any]] = []
+        monkeypatch.setattr(library, "get_available_providers", lambda: offers)
+        monkeypatch.setattr(library, "preload_dlls", lambda **_: None)
+        monkeypatch.setattr(library, "InferenceSession", self.open)
+
+    def open(self, graph: bytes, **options: Any) -> Any:
+        self.asked.append(options["providers"])
+        self.options.append(options)
+        if self.error and len(options["providers"]) > 1:
+            raise RuntimeError(self.error)
+        return self.true(graph, **{**options, "providers": [CPU]})
+
+
+def test_session_gpu_that_fails_is_refused_by_name_and_left_out_by_default(
+    tiny_artifact: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Library(monkeypatch, [CUDA, CPU], error="CUDA failure 35: driver too old")
+    graph = (tiny_artifact / "model.fp32.onnx").read_bytes()
+
+    with pytest.raises(ProviderError, match="driver too old"):
+        Session(graph, manifest, device="cuda")
+    assert Session(graph, manifest, device="auto").provider == CPU
+    with pytest.raises(ArtifactError, match="cannot load"):  # and not the GPU's fault
+        Session(b"no graph", manifest, device="cuda")
+
+
+def test_session_never_goes_on_with_another_provider(
+    tiny_artifact: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = Library(monkeypatch, [CPU])
+
+    session = Session((tiny_artifact / "model.fp32.onnx").read_bytes(), manifest, device="cpu")
+
+    assert library.options[0]["enable_fallback"] == 0
+    assert not session._session._enable_fallback
+
+
+def test_session_tells_the_gpu_what_was_chosen(
+    tiny_artifact: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    library = Library(monkeypatch, [TENSORRT, CUDA, CPU])
+    graph = (tiny_artifact / "model.fp32.onnx").read_bytes()
+
+    Session(graph, manifest, device=Hardware(gpu_memory_mb=512, cuda_graphs=True), number=1)
+    Session(graph, manifest, device=Hardware(tensorrt=tmp_path))
+
+    (name, options), last = library.asked[0]
+    assert (name, last) == (CUDA, CPU)
+    assert options["device_id"] == 1
+    assert options["gpu_mem_limit"] == 512 * 2**20
+    assert options["enable_cuda_graph"] == 1
+    assert [one if isinstance(one, str) else one[0] for one in library.asked[1]] == [
+        TENSORRT,
+        CUDA,
+        CPU,
+    ]
+    assert library.asked[1][0][1]["trt_engine_cache_path"] == str(tmp_path)
+    assert "gpu_mem_limit" not in library.asked[1][1][1]
+
+
+def test_session_tensorrt_asked_for_and_not_offered_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    Library(monkeypatch, [CUDA, CPU])
+
+    with pytest.raises(ProviderError, match=f"expected {TENSORRT}"):
+        likely_provider(Hardware("cuda", tensorrt=tmp_path))
+    assert likely_provider(Hardware("auto", tensorrt=tmp_path)) == CUDA
+
+
+def test_fix_shapes_gives_the_same_vectors(session: Session) -> None:
+    rng = np.random.default_rng(1)
+    rows = [rng.integers(1, 1000, size=length).tolist() for length in (1, 3, 8, 9, 30, 64, 2)]
+    expected = session.run(rows)
+    session.fix_shapes(Buckets.up_to(64, 128))
+
+    got = session.run(rows)
+
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6)
+    session._bucketed = None
+
+
+def test_threads_are_shared_among_replicas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    limit = cpu_limit()
+
+    assert Hardware(replicas=2).threads_each == max(1, limit // 2)
+    assert Hardware(replicas=64).threads_each == 1
+    assert Hardware(replicas=2, threads=3).threads_each == 3
 
 
 def test_likely_provider_cpu_asked_for_stays_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
