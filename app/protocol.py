@@ -170,7 +170,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._expect(None)
         answering = self._stage in ("body", "answer") and self.cycle is not None
         if not self.transport.is_closing() and not (answering and self.cycle.response_started):
-            scope = {"state": {"request_id": uuid.uuid4().hex}}
+            asked = b"" if self._stage == "idle" else self.url or b""  # of this request, if known
+            path = asked.partition(b"?")[0].decode("ascii", "replace")
+            scope = {"state": {"request_id": uuid.uuid4().hex}, "path": path}
             retry = {"retry-after": "2"} if code == "not-ready" else {}
             answer = problem(scope, code, detail, headers={"connection": "close"} | retry)
             lines = [STATUS_LINE[answer.status_code]]

@@ -7,6 +7,7 @@ telemetry that ONNX Runtime sends by itself, so it is imported before anything t
 
 import json
 import logging
+import math
 import os
 import sys
 import time
@@ -157,6 +158,33 @@ def describe_exception(error: BaseException) -> str:
     return f"{type(error).__name__}{after} at {places}"
 
 
+class Sparing(logging.Filter):
+    """Lets each kind of warning pass once in a while and counts those left out in between.
+
+    What a stranger sends must not decide how much is written: every malformed request is a warning
+    of the server's.
+    """
+
+    def __init__(self, every_s: float = 10.0) -> None:
+        super().__init__()
+        self._every_s = every_s
+        self._last: dict[str, tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether to write a record."""
+        if record.levelno != logging.WARNING:
+            return True
+        # By its template, of which there are few.
+        written, left_out = self._last.get(record.msg, (-math.inf, 0))
+        if record.created - written < self._every_s:
+            self._last[record.msg] = (written, left_out + 1)
+            return False
+        self._last[record.msg] = (record.created, 0)
+        if left_out:
+            record.fields = {"left_out": left_out}
+        return True
+
+
 def configure_logging(level: str) -> None:
     """Send the service's and the server's log records to standard error as JSON lines."""
     target = logging.StreamHandler(sys.stderr)
@@ -166,7 +194,9 @@ def configure_logging(level: str) -> None:
         logger.handlers[:] = [target]
         logger.setLevel(least.upper())
         logger.propagate = False
-    logging.getLogger("uvicorn.error").setLevel(logging.NOTSET)
+    errors = logging.getLogger("uvicorn.error")
+    errors.setLevel(logging.NOTSET)
+    errors.filters[:] = [Sparing()]
 
 
 def max_level(*levels: str) -> str:

@@ -99,10 +99,11 @@ def _operation(document: dict[str, Any], path: str, method: str, operation: dict
     ]
     parts += [
         f"<p>In the {parameter['in']}: <code>{escape(parameter['name'])}</code>, "
-        f"{escape(parameter.get('description', ''))}</p>"
+        f"{escape(parameter.get('description', '') + _bounds(parameter['schema']))}</p>"
         for parameter in operation.get("parameters", [])
     ]
     url = f"http://localhost:8000{path}".replace("{name}", "demo").replace("{doc_id}", "a")
+    url = url.replace("{model}", "tyntegra-static")
     command = f"curl -X {method} '{url}'" if method != "GET" else f"curl '{url}'"
     if "requestBody" in operation:
         schema = operation["requestBody"]["content"]["application/json"]["schema"]
@@ -145,9 +146,44 @@ def _kind(field: dict[str, Any]) -> str:
         return " or ".join(_kind(choice) for choice in field["anyOf"])
     if "enum" in field:
         return " or ".join(f'"{value}"' for value in field["enum"])
-    if field.get("type") == "array":
-        return f"list of {_kind(field.get('items', {}))}"
-    return field.get("const", field.get("type", "any"))
+    kind = field.get("const", field.get("type", "any"))
+    if kind == "array":
+        bounds = _range(field, "minItems", "maxItems")
+        many = f"list of {bounds} times " if bounds else "list of "
+        return many + _kind(field.get("items", {}))
+    return kind + _bounds(field)
+
+
+_RANGES = (
+    ("minimum", "maximum", ""),
+    ("minLength", "maxLength", " characters"),
+    ("minProperties", "maxProperties", " entries"),
+)
+
+
+def _bounds(field: dict[str, Any]) -> str:
+    """What a value must keep to beside its kind, such as ", 1 to 128 characters"."""
+    said = [
+        f", {bounds}{unit}"
+        for least, most, unit in _RANGES
+        if (bounds := _range(field, least, most))
+    ]
+    if "exclusiveMinimum" in field:
+        said.insert(0, f", over {_number(field['exclusiveMinimum'])}")
+    if "pattern" in field:
+        said.append(f", matching {field['pattern']}")
+    return "".join(said)
+
+
+def _range(field: dict[str, Any], least: str, most: str) -> str:
+    low, high = (_number(field[name]) if name in field else "" for name in (least, most))
+    if low and high:
+        return f"{low} to {high}"
+    return f"at least {low}" if low else f"at most {high}" if high else ""
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else str(value)
 
 
 def _default(field: dict[str, Any]) -> str:

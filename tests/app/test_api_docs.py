@@ -90,3 +90,27 @@ async def test_openapi_documents_problems_and_references_resolve(start: Any) -> 
                 assert statuses >= {"413", "415", wrong, "429", "503"}
             if "429" in statuses:
                 assert "Retry-After" in operation["responses"]["429"]["headers"]
+
+
+@pytest.mark.parametrize(
+    ("field", "bounds"),
+    [
+        ("top_k", "integer, 1 to "),
+        ("inputs", "string, at least 1 characters or list of 1 to 4096 times string, at least 1"),
+        ("seconds", "number, over 0, at most "),
+        ("query_id", "string, 1 to 128 characters"),
+        ("collection", "string, matching ^"),
+        ("metadata", "object, at most 64 entries"),
+        ("dimensions", "integer, 1 to 65536 or null"),
+    ],
+)
+async def test_docs_show_the_bounds_of_a_field(start: Any, field: str, bounds: str) -> None:
+    async with start() as running:
+        html = (await running.client.get("/docs")).text
+    assert f"<th><code>{field}</code></th><td>{bounds}" in html
+
+
+async def test_docs_show_the_pattern_of_a_name_in_the_path(start: Any) -> None:
+    async with start() as running:
+        html = (await running.client.get("/docs")).text
+    assert "<code>name</code>, name of the collection, matching ^" in html

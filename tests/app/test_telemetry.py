@@ -3,7 +3,7 @@
 import json
 import logging
 
-from app.telemetry import JsonLines, Metrics, describe_exception, max_level
+from app.telemetry import JsonLines, Metrics, Sparing, describe_exception, max_level
 
 
 def raised() -> ValueError:
@@ -47,3 +47,27 @@ def test_metrics_of_two_services_do_not_share_counts() -> None:
     one.shed.labels("store").inc()
     assert b'tyntegra_shed_total{reason="store"} 1.0' in one.render()
     assert b'reason="store"' not in other.render()
+
+
+def test_sparing_lets_a_kind_of_warning_pass_once_in_a_while() -> None:
+    sparing = Sparing(every_s=10)
+
+    def passes(message: str, at_s: float, level: int = logging.WARNING) -> bool:
+        record = logging.LogRecord("uvicorn.error", level, "f", 1, message, (), None)
+        record.created = at_s
+        passed = sparing.filter(record)
+        said.append(getattr(record, "fields", None))
+        return passed
+
+    said: list[object] = []
+    assert [passes("malformed", at_s) for at_s in (100, 100, 109.9, 110, 111, 121)] == [
+        True,
+        False,
+        False,
+        True,
+        False,
+        True,
+    ]
+    assert said == [None, None, None, {"left_out": 2}, None, {"left_out": 1}]
+    assert passes("another", 121)
+    assert passes("malformed", 121, logging.ERROR)
