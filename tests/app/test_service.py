@@ -10,8 +10,8 @@ import httpx
 import numpy as np
 import pytest
 
-from app.operations import document_path
 from app.main import create_app
+from app.operations import document_path
 from app.server import build_server
 from app.settings import Settings
 
