@@ -57,7 +57,7 @@ def nearby_tokenizer(path: Path) -> Tokenizer | None:
     """Make a tokenizer that splits words as XLM's does, but finds words in a simpler way.
 
     Good enough to tell what old pieces a new word is made of, not to run the old model: of
-    FLORES-200's sentences it finds the words that XLM's own finds in half.
+    FLORES-200's sentences it finds the words of XLM's own in half (figures: export/README.md).
 
     Args:
         path: Of ``config.json``, ``vocab.json`` and ``merges.txt``.
