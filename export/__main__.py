@@ -1,7 +1,7 @@
 """Export an encoder as a verified artifact.
 
     python -m export FOLDER OUT [--name NAME] [--precisions fp32,int8] [--licence LICENCE]
-                     [--pooling mean|cls|last] [--max-tokens N]
+                     [--pooling mean|cls|last] [--max-tokens N] [--no-white-box]
 
 FOLDER is a checkpoint of ours, or what sentence-transformers or transformers saved.
 
@@ -61,6 +61,12 @@ def parse_arguments(arguments: list[str]) -> Order:
     parser.add_argument(
         "--max-tokens", type=int, help="cut texts there; default: as the folder says"
     )
+    parser.add_argument(
+        "--no-white-box",
+        dest="white_box",
+        action="store_false",
+        help="leave out the graphs of token embeddings and gradients",
+    )
     parser.add_argument("--licence", default="", help="of the weights; default: as their sources")
     parser.add_argument("--texts", type=Path, help="verify with this file, one text a line")
     parser.add_argument("--max-bytes", type=int, default=0, help="refuse a bigger artifact")
@@ -83,10 +89,14 @@ def main(arguments: list[str]) -> int:
     print(f"{manifest.model_id} at {order.out}")
     for precision, graph in manifest.precisions.items():
         figures = manifest.verification["figures"][precision]
+        size = sum(sizes[name] for name in graph.names)
         print(
-            f"{precision}: {sizes[graph.graph]} bytes, cosine to torch misses 1 by at most "
+            f"{precision}: {size} bytes, cosine to torch misses 1 by at most "
             f"{figures['texts_to_torch']['worst']:.1e}"
         )
+        white_box = manifest.verification["white_box"].get(precision, "")
+        if white_box.startswith("refused"):
+            print(f"export: warning: {precision} has no white box, {white_box}", file=sys.stderr)
     return 0
 
 

@@ -39,6 +39,7 @@ from app.encoder.session import Session
 from app.encoder.tokenizer import Tokenizer
 from app.errors import ArtifactError
 from export.golden import GOLDEN_TEXTS
+from export.parts import GraphSet, placed, write_weights
 
 _PACKAGES = ("tyntegra", "onnx", "onnxruntime", "tokenizers", "numpy", "torch", "transformers")
 
@@ -48,7 +49,8 @@ class Contents:
     """What an artifact is made of.
 
     Attributes:
-        graphs: For each precision its graph.
+        graphs: For each precision its graphs.
+        matryoshka: Dimensions that a vector may be cut to, ascending.
         card: The model card, Markdown.
         metrics: Figures by evaluation set, plain JSON.
         verification: What was compared, with which tolerance, and what came out; plain JSON.
@@ -61,9 +63,10 @@ class Contents:
     pad_id: int
     pooling: Literal["mean", "cls", "last"]
     tokenizer: bytes
-    graphs: Mapping[Precision, onnx.ModelProto]
+    graphs: Mapping[Precision, GraphSet]
     licence: str
     prompts: Prompts = field(default_factory=Prompts)
+    matryoshka: tuple[int, ...] = ()
     languages: tuple[str, ...] = ()
     sources: tuple[Source, ...] = ()
     card: str = ""
@@ -115,29 +118,45 @@ def write_artifact(folder: Path, contents: Contents) -> Manifest:
         ArtifactError: If tokenizer, graphs and figures do not fit together.
     """
     _write(folder / TOKENIZER, contents.tokenizer)
-    for precision, graph in contents.graphs.items():
-        _write(folder / graph_name(precision), graph.SerializeToString())
+    for precision, graphs in contents.graphs.items():
+        _write_graphs(folder, graphs, name_graphs(precision, graphs))
     _write(folder / MODEL_CARD, contents.card.encode())
     _write(folder / GOLDEN, b"")
     # Golden vectors need a manifest to encode by, so they are filled in after a first one.
-    _write(folder / GOLDEN, _golden(describe(folder, contents), contents))
+    _write(folder / GOLDEN, _golden(folder, describe(folder, contents), contents))
     manifest = describe(folder, contents)
     manifest.write(folder)
     return manifest
 
 
-def graph_name(precision: Precision) -> str:
-    """Name the file of a precision's graph."""
-    return f"model.{precision}.onnx"
+def name_graphs(precision: Precision, graphs: GraphSet) -> Graph:
+    """Name the files of a precision."""
+    names = {
+        role: f"{'model' if role == 'graph' else role}.{precision}.onnx" for role in graphs.models()
+    }
+    weights = f"model.{precision}.safetensors" if graphs.tensors else None
+    return Graph(**names, weights=weights)
+
+
+def _write_graphs(folder: Path, graphs: GraphSet, names: Graph) -> None:
+    places = write_weights(folder / names.weights, graphs.tensors) if names.weights else {}
+    for role, model in graphs.models().items():
+        path = folder / getattr(names, role)
+        filled = placed(model, names.weights or "", places)
+        _write(path, filled.SerializeToString(deterministic=True))
+        onnx.checker.check_model(str(path), full_check=True)
 
 
 def describe(folder: Path, contents: Contents) -> Manifest:
     """Make the manifest of the files that stand in a folder."""
-    names = [TOKENIZER, GOLDEN, MODEL_CARD, *map(graph_name, contents.graphs)]
-    files = [describe_file(folder / name) for name in sorted(names)]
     precisions: dict[Precision, Graph] = {
-        precision: Graph(graph=graph_name(precision)) for precision in contents.graphs
+        precision: name_graphs(precision, graphs) for precision, graphs in contents.graphs.items()
     }
+    names = [
+        *(TOKENIZER, GOLDEN, MODEL_CARD),
+        *(name for graph in precisions.values() for name in graph.names),
+    ]
+    files = [describe_file(folder / name) for name in sorted(names)]
     return Manifest(
         model_id=model_id(contents.name, files, precisions),
         name=contents.name,
@@ -147,6 +166,7 @@ def describe(folder: Path, contents: Contents) -> Manifest:
         pad_id=contents.pad_id,
         pooling=contents.pooling,
         prompts=contents.prompts,
+        matryoshka=list(contents.matryoshka),
         precisions=precisions,
         default_precision="int8" if "int8" in precisions else next(iter(precisions)),
         files=files,
@@ -175,16 +195,22 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _golden(draft: Manifest, contents: Contents) -> bytes:
+def _golden(folder: Path, draft: Manifest, contents: Contents) -> bytes:
     tokenizer = Tokenizer(contents.tokenizer, draft)
     rows = [row.ids for row in tokenizer.tokenize(GOLDEN_TEXTS, "document")]
     vectors: dict[Precision, NDArray[np.float32]] = {}
-    for precision, graph in contents.graphs.items():
-        session = Session(graph.SerializeToString(), draft, device="cpu", threads=1)
+    for precision, graph in draft.precisions.items():
+        session = Session(
+            (folder / graph.graph).read_bytes(),
+            draft,
+            weights=(folder / graph.weights).read_bytes() if graph.weights else None,
+            device="cpu",
+            threads=1,
+        )
         vectors[precision] = session.run(rows)
         if not np.isfinite(vectors[precision]).all():
             raise ArtifactError(
-                f"{graph_name(precision)}: got vectors that are not finite; expected numbers. "
+                f"{graph.graph}: got vectors that are not finite; expected numbers. "
                 "The checkpoint is broken: look at its weights."
             )
     return pack_golden(GOLDEN_TEXTS, vectors)

@@ -1,8 +1,8 @@
-"""A static encoder as an ONNX graph: token ids to finished unit vectors, batch and sequence free.
+"""A static encoder as ONNX graphs: token ids to finished unit vectors, batch and sequence free.
 
-The encoder is a table and a sum, so its graph is written node by node (a transformer's is traced,
-see ``tracing``). Pooling and normalization stand inside, padding never changes a vector, and text
-that pools to zero gets a fixed unit vector rather than a division by zero.
+The encoder is a table and a sum, so its graphs are written node by node (a transformer's are
+traced, see ``tracing``). Pooling and normalization stand inside, padding never changes a vector,
+and text that pools to zero gets a fixed unit vector rather than a division by zero.
 """
 
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from app.encoder.session import INPUTS, OUTPUT
+from export.gradient import gradient_of
+from export.parts import EMBEDDINGS, EPSILON, OPSET, GraphSet, cut, finish, move_outside
 
-OPSET = 20
-EPSILON = 1e-9
-"""A pooled vector shorter than this has no direction."""
+Step = tuple[str, list[str], str]
 
 
 def static_graph(table: NDArray[np.float32]) -> onnx.ModelProto:
@@ -28,8 +28,8 @@ def static_graph(table: NDArray[np.float32]) -> onnx.ModelProto:
     Args:
         table: Token vectors, shape (vocab, dim).
     """
-    lookups = [("Gather", ["table", "input_ids"], "rows")]
-    return _static_model({"table": table}, lookups, [])
+    lookups = [("Gather", ["table", "input_ids"], EMBEDDINGS)]
+    return _static_model({"table": table}, lookups, EMBEDDINGS, [])
 
 
 def static_int8_graph(table: NDArray[np.int8], scales: NDArray[np.float32]) -> onnx.ModelProto:
@@ -49,13 +49,55 @@ def static_int8_graph(table: NDArray[np.int8], scales: NDArray[np.float32]) -> o
         ("Gather", ["scales", "input_ids"], "row_scales"),
         ("Mul", ["mask", "row_scales"], "weights"),
     ]
-    return _static_model({"table": table, "scales": scales}, lookups, weighting)
+    return _static_model({"table": table, "scales": scales}, lookups, "rows", weighting)
+
+
+def static_graphs(table: NDArray[np.float32], *, white_box: bool = True) -> GraphSet:
+    """Build all graphs of a static encoder; ``table`` as ``static_graph`` takes it."""
+    graph, tensors = move_outside(static_graph(table))
+    if not white_box:
+        return GraphSet(graph, tensors)
+    dim = table.shape[1]
+    lookup = cut(graph, [_ids("input_ids")], [_embeddings(dim)])
+    return GraphSet(graph, tensors, lookup, *static_white_box(dim))
+
+
+def static_int8_graphs(
+    table: NDArray[np.int8], scales: NDArray[np.float32], *, white_box: bool = True
+) -> GraphSet:
+    """Build all graphs of a static encoder; arguments as ``static_int8_graph`` takes them."""
+    graph, tensors = move_outside(static_int8_graph(table, scales))
+    if not white_box:
+        return GraphSet(graph, tensors)
+    lookup, _ = move_outside(static_int8_lookup(table, scales))
+    return GraphSet(graph, tensors, lookup, *static_white_box(table.shape[1]))
+
+
+def static_int8_lookup(table: NDArray[np.int8], scales: NDArray[np.float32]) -> onnx.ModelProto:
+    """Build the look-up of the vectors that an int8 encoder sums: integers times their scale."""
+    steps = [
+        ("Gather", ["table", "input_ids"], "integers"),
+        ("Cast", ["integers"], "rows"),
+        ("Gather", ["scales", "input_ids"], "row_scales"),  # (batch, seq)
+        ("Unsqueeze", ["row_scales", "last"], "row_scale"),  # (batch, seq, 1)
+        ("Mul", ["rows", "row_scale"], EMBEDDINGS),
+    ]
+    constants = {"table": table, "scales": scales, "last": np.array([-1], dtype=np.int64)}
+    return _model(steps, [_ids("input_ids")], [_embeddings(table.shape[1])], constants)
+
+
+def static_white_box(dim: int) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """Build what leads from token embeddings to vectors, and its gradient; without a table."""
+    whole = static_graph(np.zeros((1, dim), dtype=np.float32))
+    encode = cut(whole, [_embeddings(dim), _ids("attention_mask")], whole.graph.output)
+    return encode, gradient_of(encode, {})
 
 
 def _static_model(
     tensors: dict[str, NDArray[Any]],
-    lookups: Sequence[tuple[str, list[str], str]],
-    weighting: Sequence[tuple[str, list[str], str]],
+    lookups: Sequence[Step],
+    rows: str,
+    weighting: Sequence[Step],
 ) -> onnx.ModelProto:
     dim = tensors["table"].shape[1]
     weights = weighting[-1][2] if weighting else "mask"
@@ -71,7 +113,7 @@ def _static_model(
         ("Cast", ["attention_mask"], "mask"),  # (batch, seq)
         *weighting,
         ("Unsqueeze", [weights, "one"], "weight_rows"),  # (batch, 1, seq)
-        ("MatMul", ["weight_rows", "rows"], "sums"),  # (batch, 1, dim)
+        ("MatMul", ["weight_rows", rows], "sums"),  # (batch, 1, dim)
         ("Squeeze", ["sums", "one"], "pooled"),  # (batch, dim)
         ("ReduceL2", ["pooled", "one"], "norm"),  # (batch, 1)
         ("Less", ["norm", "epsilon"], "directionless"),
@@ -79,12 +121,21 @@ def _static_model(
         ("Where", ["directionless", "unit", "norm"], "denominator"),
         ("Div", ["numerator", "denominator"], OUTPUT),
     ]
-    nodes = [_node(*step) for step in steps]
+    output = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", dim])
+    return _model(steps, [_ids(name) for name in INPUTS], [output], constants)
+
+
+def _model(
+    steps: Sequence[Step],
+    inputs: Sequence[onnx.ValueInfoProto],
+    outputs: Sequence[onnx.ValueInfoProto],
+    constants: dict[str, NDArray[Any]],
+) -> onnx.ModelProto:
     graph = helper.make_graph(
-        nodes,
+        [_node(*step) for step in steps],
         "static_encoder",
-        [helper.make_tensor_value_info(n, TensorProto.INT64, ["batch", "seq"]) for n in INPUTS],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["batch", dim])],
+        inputs,
+        outputs,
         [numpy_helper.from_array(np.ascontiguousarray(v), k) for k, v in constants.items()],
     )
     return finish(helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)]))
@@ -96,10 +147,9 @@ def _node(kind: str, inputs: list[str], output: str) -> onnx.NodeProto:
     return helper.make_node(kind, inputs, [output])
 
 
-def finish(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Stamp a graph with our name and the oldest file version that holds it, and check it."""
-    model.ir_version = 10
-    model.producer_name = "tyntegra"
-    model.doc_string = ""
-    onnx.checker.check_model(model, full_check=True)
-    return model
+def _ids(name: str) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "seq"])
+
+
+def _embeddings(dim: int) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(EMBEDDINGS, TensorProto.FLOAT, ["batch", "seq", dim])

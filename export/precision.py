@@ -5,12 +5,15 @@ text's vector would change with the texts it happens to be run with. Tables get 
 row; matrices of a transformer get one for each block of 32 weights (``MatMulNBits``).
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from export.graph import finish
+from export.parts import GraphSet, initializer, stamp, tensors_of
 
 BLOCK = 32
 ZERO_POINT = 128
@@ -56,67 +59,65 @@ def quantize_blocks(
     return data.reshape(outputs, blocks, BLOCK), scales.reshape(outputs, blocks)
 
 
-def quantize_transformer(model: onnx.ModelProto) -> onnx.ModelProto:
+def quantize_transformer(full: GraphSet) -> GraphSet:
     """Put a traced transformer's matrices and embedding tables into eight bits.
 
     Args:
-        model: A float32 graph; left as it is.
+        full: Float32 graphs; left as they are.
 
     Returns:
-        A new graph with the same inputs and output.
+        The graph alone, with the same inputs and output: of its products there is no derivative.
     """
-    quantized = onnx.ModelProto()
-    quantized.CopyFrom(model)
-    graph = quantized.graph
-    weights = {tensor.name: tensor for tensor in graph.initializer}
+    graph = full.graph.graph
+    inside = {one.name: one for one in graph.initializer if one.name not in full.tensors}
+    values: dict[str, NDArray[Any]] = {
+        **full.tensors,
+        **{name: numpy_helper.to_array(one) for name, one in inside.items()},
+    }
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
-        replaced = _replace(node, weights)
+        replaced = _replace(node, values)
         if replaced is None:
             nodes.append(node)
             continue
         new_nodes, tensors = replaced
         nodes.extend(new_nodes)
-        graph.initializer.extend(tensors)
-    del graph.node[:]
-    graph.node.extend(nodes)
+        values.update(tensors)
     used = {name for node in nodes for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend({tensor.name: tensor for tensor in kept}.values())
-    if _DOMAIN not in {opset.domain for opset in quantized.opset_import}:
-        quantized.opset_import.append(helper.make_opsetid(_DOMAIN, 1))
-    return finish(quantized)
+    kept = {name: value for name, value in values.items() if name in used}
+    made = helper.make_graph(
+        nodes,
+        graph.name,
+        list(graph.input),
+        list(graph.output),
+        [initializer(*one) for one in sorted(kept.items())],
+    )
+    opsets = [*full.graph.opset_import, helper.make_opsetid(_DOMAIN, 1)]
+    model = stamp(helper.make_model(made, opset_imports=opsets))
+    return GraphSet(model, tensors_of(model, kept))
 
 
-Replacement = tuple[list[onnx.NodeProto], list[onnx.TensorProto]]
+Replacement = tuple[list[onnx.NodeProto], dict[str, NDArray[Any]]]
 
 
-def _replace(node: onnx.NodeProto, weights: dict[str, onnx.TensorProto]) -> Replacement | None:
+def _replace(node: onnx.NodeProto, values: Mapping[str, NDArray[Any]]) -> Replacement | None:
     """Give the nodes and tensors that stand in for a node, or None where it stays."""
-    if node.op_type == "MatMul" and node.input[1] in weights:
-        tensor = weights[node.input[1]]
-        return _matmul(node, tensor) if _is_matrix(tensor) else None
-    if node.op_type == "Gather" and node.input[0] in weights:
-        tensor = weights[node.input[0]]
-        return _gather(node, tensor) if _is_matrix(tensor) else None
-    return None
+    place = {"MatMul": 1, "Gather": 0}.get(node.op_type)
+    if place is None or (weights := values.get(node.input[place])) is None:
+        return None
+    if weights.dtype != np.float32 or weights.ndim != 2:
+        return None
+    return _matmul(node, weights) if node.op_type == "MatMul" else _gather(node, weights)
 
 
-def _is_matrix(tensor: onnx.TensorProto) -> bool:
-    return tensor.data_type == TensorProto.FLOAT and len(tensor.dims) == 2
-
-
-def _matmul(node: onnx.NodeProto, tensor: onnx.TensorProto) -> Replacement:
-    inputs, outputs = tensor.dims
-    data, scales = quantize_blocks(numpy_helper.to_array(tensor))
-    tensors = [
-        numpy_helper.from_array(data, f"{tensor.name}.bytes"),
-        numpy_helper.from_array(scales, f"{tensor.name}.scales"),
-    ]
+def _matmul(node: onnx.NodeProto, weights: NDArray[np.float32]) -> Replacement:
+    inputs, outputs = weights.shape
+    data, scales = quantize_blocks(weights)
+    name = node.input[1]
+    tensors: dict[str, NDArray[Any]] = {f"{name}.bytes": data, f"{name}.scales": scales}
     new = helper.make_node(
         "MatMulNBits",
-        [node.input[0], *(one.name for one in tensors)],
+        [node.input[0], *tensors],
         list(node.output),
         name=node.name,
         domain=_DOMAIN,
@@ -128,19 +129,19 @@ def _matmul(node: onnx.NodeProto, tensor: onnx.TensorProto) -> Replacement:
     return [new], tensors
 
 
-def _gather(node: onnx.NodeProto, tensor: onnx.TensorProto) -> Replacement:
-    integers, scales = quantize_rows(numpy_helper.to_array(tensor))
-    tensors = [
-        numpy_helper.from_array(integers, f"{tensor.name}.integers"),
-        numpy_helper.from_array(scales[:, None], f"{tensor.name}.scales"),
-    ]
-    output = node.output[0]
+def _gather(node: onnx.NodeProto, weights: NDArray[np.float32]) -> Replacement:
+    integers, scales = quantize_rows(weights)
+    name, output = node.input[0], node.output[0]
+    tensors: dict[str, NDArray[Any]] = {
+        f"{name}.integers": integers,
+        f"{name}.scales": scales[:, None],
+    }
     new = [
-        helper.make_node("Gather", [tensors[0].name, node.input[1]], [f"{output}.integers"]),
+        helper.make_node("Gather", [f"{name}.integers", node.input[1]], [f"{output}.integers"]),
         helper.make_node(
             "Cast", [f"{output}.integers"], [f"{output}.floats"], to=TensorProto.FLOAT
         ),
-        helper.make_node("Gather", [tensors[1].name, node.input[1]], [f"{output}.scales"]),
+        helper.make_node("Gather", [f"{name}.scales", node.input[1]], [f"{output}.scales"]),
         helper.make_node("Mul", [f"{output}.floats", f"{output}.scales"], [output]),
     ]
     return new, tensors

@@ -2,22 +2,23 @@
 
 import dataclasses
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import onnx
 from pydantic import ValidationError
 
 from app.artifact import Manifest, Precision, Prompts, load_manifest
 from app.encoder.encoder import TextEncoder
 from app.errors import ArtifactError
-from export.bundle import Contents, graph_name, staged, write_artifact
+from export.bundle import Contents, staged, write_artifact
 from export.card import write_card
-from export.graph import static_graph, static_int8_graph
+from export.graph import static_graphs, static_int8_graphs
+from export.parts import GraphSet
 from export.precision import quantize_rows, quantize_transformer
 from export.sources import Checkpoint, load_source
 from export.texts import Texts, file_texts, flores_texts
-from export.tracing import transformer_graph
+from export.tracing import transformer_graphs
 from export.verify import verify_artifact
 from training.folders import Pooling
 
@@ -37,6 +38,7 @@ class Order:
         replace: Take the place of what stands at ``out``.
         pooling: Of a plain transformers model, which does not say it.
         max_tokens: Where to cut texts, if not where another library's folder does.
+        white_box: Ship the graphs of the white box too.
     """
 
     checkpoint: Path
@@ -49,6 +51,7 @@ class Order:
     replace: bool = False
     pooling: Pooling | None = None
     max_tokens: int | None = None
+    white_box: bool = True
 
 
 def export_checkpoint(order: Order) -> Manifest:
@@ -63,15 +66,9 @@ def export_checkpoint(order: Order) -> Manifest:
         texts = file_texts(order.texts) if order.texts else flores_texts()
         checkpoint = load_source(order.checkpoint, order.pooling, order.max_tokens)
         contents = _contents(order, checkpoint)
-        # fp32 is what the others are measured against, shipped or not.
-        draft = dataclasses.replace(
-            contents, graphs=_graphs(checkpoint, {*order.precisions, "fp32"})
-        )
+        draft = dataclasses.replace(contents, graphs=_graphs(checkpoint, order))
         _write(folder, draft)
-        contents = _verified(folder, draft, order, checkpoint, texts)
-        for precision in set(draft.graphs) - set(contents.graphs):
-            (folder / graph_name(precision)).unlink()
-        manifest = _write(folder, contents)
+        manifest = _write(folder, _verified(folder, draft, order, checkpoint, texts))
         _require_size(folder, order.max_bytes)
         for precision in manifest.precisions:
             TextEncoder.open(folder, device="cpu", precision=precision).close()
@@ -94,27 +91,42 @@ def _contents(order: Order, checkpoint: Checkpoint) -> Contents:
         prompts=Prompts(**config.prompts),
         languages=checkpoint.languages,
         sources=checkpoint.corpora,
+        matryoshka=checkpoint.matryoshka,
     )
 
 
-def _graphs(checkpoint: Checkpoint, precisions: set[Precision]) -> dict[Precision, onnx.ModelProto]:
-    """Build graphs, "fp32" among them."""
-    if checkpoint.config.kind == "static":
-        graphs: dict[Precision, onnx.ModelProto] = {"fp32": static_graph(checkpoint.table)}
-        if "int8" in precisions:
-            graphs["int8"] = static_int8_graph(*quantize_rows(checkpoint.table))
-        return graphs
-    graphs = {"fp32": transformer_graph(checkpoint.encoder)}
-    if "int8" in precisions:
-        graphs["int8"] = quantize_transformer(graphs["fp32"])
-    return graphs
+def _graphs(checkpoint: Checkpoint, order: Order) -> dict[Precision, GraphSet]:
+    make = _static_graphs if checkpoint.config.kind == "static" else _transformer_graphs
+    found = make(checkpoint, order)
+    return {precision: found[precision]() for precision in order.precisions}
+
+
+def _static_graphs(checkpoint: Checkpoint, order: Order) -> dict[Precision, Callable[[], GraphSet]]:
+    table, white_box = checkpoint.table, order.white_box
+    return {
+        "fp32": lambda: static_graphs(table, white_box=white_box),
+        "int8": lambda: static_int8_graphs(*quantize_rows(table), white_box=white_box),
+    }
+
+
+def _transformer_graphs(
+    checkpoint: Checkpoint, order: Order
+) -> dict[Precision, Callable[[], GraphSet]]:
+    # Of the smaller precisions' products there is no derivative.
+    white_box = order.white_box and "fp32" in order.precisions
+    full = transformer_graphs(checkpoint.encoder, white_box=white_box)
+    return {"fp32": lambda: full, "int8": lambda: quantize_transformer(full)}
 
 
 def _verified(
     folder: Path, draft: Contents, order: Order, checkpoint: Checkpoint, texts: Texts
 ) -> Contents:
     record, accuracies = verify_artifact(folder, checkpoint, texts)
-    shipped = {one: graph for one, graph in draft.graphs.items() if one in order.precisions}
+    record["white_box"] = {
+        precision: "refused: " + graphs.refusal if graphs.refusal else "verified"
+        for precision, graphs in draft.graphs.items()
+        if graphs.refusal or graphs.gradient
+    }
     metrics = {"training": checkpoint.run.get("metrics") or {}}
     if accuracies:
         metrics["flores200-dev accuracy at 1 to English"] = {
@@ -126,7 +138,6 @@ def _verified(
         }
     return dataclasses.replace(
         draft,
-        graphs=shipped,
         metrics=metrics,
         verification=record,
         card=write_card(order.name, checkpoint, draft.licence, record, accuracies),

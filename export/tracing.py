@@ -1,21 +1,37 @@
-"""A transformer encoder as an ONNX graph, traced with pooling and normalization inside.
+"""A transformer encoder as ONNX graphs, traced once, pooling and normalization inside.
 
-The classic exporter is used: what the newer one writes hides the attention pattern, so that ONNX
-Runtime fuses none of it.
+The one trace is cut at the token embeddings, so that the graph from ids is, node for node, the
+look-up and then the graph from embeddings. The weights never pass through the exporter: they come
+from the module, under their own names. The classic exporter is used: what the newer one writes
+hides the attention pattern, so that ONNX Runtime fuses none of it.
 """
 
 import tempfile
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import onnx
 import torch
+from numpy.typing import NDArray
+from onnx import helper
 from torch import Tensor, nn
 
 from app.encoder.session import INPUTS, OUTPUT
 from app.errors import ArtifactError
-from export.graph import EPSILON, OPSET, finish
+from export.gradient import gradient_of
+from export.parts import (
+    EMBEDDINGS,
+    EPSILON,
+    OPSET,
+    OUTSIDE_BYTES,
+    GraphSet,
+    cut,
+    initializer,
+    stamp,
+    tensors_of,
+)
 from training.model import Encoder
 
 # A batch of two with padding, so that the trace holds no shortcut for the unpadded case.
@@ -23,12 +39,8 @@ _IDS = ((1, 2, 3, 1, 2), (2, 3, 1, 0, 0))
 _MASK = ((1, 1, 1, 1, 1), (1, 1, 1, 0, 0))
 
 
-MOST_BYTES = 2**31 - 2**24
-"""Of weights in float32: a protobuf ends at 2 GiB, and the graph itself needs some of it."""
-
-
 class _Finished(nn.Module):
-    """An encoder whose zero vectors become a fixed unit vector."""
+    """An encoder that gives token embeddings too, and a unit vector for a zero one."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -36,36 +48,56 @@ class _Finished(nn.Module):
         dim = encoder.config.dim
         self.register_buffer("fallback", torch.full((1, dim), dim**-0.5))
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        vectors = self.encoder(input_ids, attention_mask)  # (batch, dim)
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        embeddings = self.encoder.token_embeddings(input_ids)  # (batch, seq, hidden)
+        # A copy: a cast to the same type in the body would pass for the embeddings in the trace.
+        given = embeddings.clone()
+        vectors = self.encoder.pool_from_embeddings(given, attention_mask)  # (batch, dim)
         norms = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)  # (batch, 1)
-        return torch.where(norms < EPSILON, cast(Tensor, self.fallback), vectors)
+        return torch.where(norms < EPSILON, cast(Tensor, self.fallback), vectors), embeddings
 
 
-def transformer_graph(encoder: Encoder) -> onnx.ModelProto:
+def transformer_graphs(encoder: Encoder, *, white_box: bool = True) -> GraphSet:
     """Trace a transformer encoder.
 
     Args:
         encoder: In evaluation mode, on the CPU.
+        white_box: Make the graphs of the white box too.
 
     Returns:
-        A float32 graph with its weights inside.
+        Float32 graphs whose weights are views of the module's. If there is no derivative of what
+        the encoder is made of, they are without a white box, and ``refusal`` says why.
 
     Raises:
-        ArtifactError: If the weights are more than one ONNX file can hold.
+        ArtifactError: If the graph is not one that starts from token embeddings.
     """
-    size = sum(weight.numel() * weight.element_size() for weight in encoder.state_dict().values())
-    if size > MOST_BYTES:
-        raise ArtifactError(
-            f"got {size} bytes of weights; expected at most {MOST_BYTES}, what one ONNX file can "
-            "hold. Train it with a smaller vocabulary (tokenizer.source = 'learn') or a smaller "
-            "backbone."
-        )
-    backbone = getattr(encoder, "backbone", None)
+    finished = _Finished(encoder).eval()
+    traced = _trace(finished)
+    model, tensors = _with_weights(traced, finished.state_dict())
+    ids, mask = model.graph.input
+    vectors, embeddings = model.graph.output
+    # Starting there is what robust training, smoothing and probes rely on, white box or not.
+    encode = cut(model, [embeddings, mask], [vectors])
+    graph = cut(model, [ids, mask], [vectors])
+    if not white_box:
+        return GraphSet(graph, tensors_of(graph, tensors))
+    try:
+        gradient = gradient_of(encode, tensors)
+    except ArtifactError as error:
+        kind = (encoder.config.backbone or {}).get("model_type", encoder.config.kind)
+        return GraphSet(graph, tensors_of(graph, tensors), refusal=f"{kind}: {error}")
+    return GraphSet(
+        graph, tensors_of(graph, tensors), cut(model, [ids], [embeddings]), encode, gradient
+    )
+
+
+def _trace(finished: _Finished) -> onnx.ModelProto:
+    """Trace with the weights as inputs."""
+    backbone = getattr(finished.encoder, "backbone", None)
     if backbone is not None and hasattr(backbone, "set_attn_implementation"):
         # The one implementation whose trace is plain matrix products and a softmax.
         backbone.set_attn_implementation("eager")
-    axes = {name: {0: "batch", 1: "seq"} for name in INPUTS}
+    axes = {name: {0: "batch", 1: "seq"} for name in (*INPUTS, EMBEDDINGS)}
     with (
         tempfile.TemporaryDirectory() as folder,
         warnings.catch_warnings(),
@@ -74,14 +106,60 @@ def transformer_graph(encoder: Encoder) -> onnx.ModelProto:
         out = Path(folder, "traced.onnx")
         # Tracing warns at each shape that Python reads; verification compares many shapes.
         warnings.simplefilter("ignore")
-        torch.onnx.export(
-            _Finished(encoder).eval(),
-            (torch.tensor(_IDS), torch.tensor(_MASK)),
-            out,
-            input_names=list(INPUTS),
-            output_names=[OUTPUT],
-            dynamic_axes={**axes, OUTPUT: {0: "batch"}},
-            opset_version=OPSET,
-            dynamo=False,
-        )
-        return finish(onnx.load(out))
+        try:
+            torch.onnx.export(
+                finished,
+                (torch.tensor(_IDS), torch.tensor(_MASK)),
+                out,
+                input_names=list(INPUTS),
+                output_names=[OUTPUT, EMBEDDINGS],
+                dynamic_axes={**axes, OUTPUT: {0: "batch"}},
+                opset_version=OPSET,
+                export_params=False,
+                do_constant_folding=False,
+                dynamo=False,
+            )
+        except Exception as error:  # it fails in as many ways as there are architectures
+            kind = (finished.encoder.config.backbone or {}).get("model_type", "this encoder")
+            first = next(iter(str(error).splitlines()), type(error).__name__)
+            raise ArtifactError(
+                f"got an encoder ({kind}) that cannot be traced: {first}; expected plain tensor "
+                "operations. This architecture is not supported."
+            ) from error
+        return stamp(onnx.load(out))
+
+
+def _with_weights(
+    traced: onnx.ModelProto, weights: Mapping[str, Tensor]
+) -> tuple[onnx.ModelProto, dict[str, NDArray[Any]]]:
+    """Turn inputs that are weights into tensors of the graph, the transposed ones turned around."""
+    graph = traced.graph
+    values = {name: weight.detach().numpy() for name, weight in weights.items()}
+    known = {one.name for one in graph.input} & set(values)
+    nodes, renamed = [], dict[str, str]()
+    for node in graph.node:
+        if node.op_type == "Transpose" and node.input[0] in known:
+            name = f"{node.input[0]}.T"
+            order = list(helper.get_attribute_value(node.attribute[0]))
+            values[name] = values[node.input[0]].transpose(order)
+            renamed[node.output[0]] = name
+            continue
+        for index, name in enumerate(node.input):
+            node.input[index] = renamed.get(name, name)
+        nodes.append(node)
+    inputs = [one for one in graph.input if one.name not in known]
+    used = {name for node in nodes for name in node.input}
+    tensors = {
+        name: value
+        for name, value in values.items()
+        if name in used and name in known | set(renamed.values())
+    }
+    made = helper.make_graph(
+        nodes,
+        "transformer_encoder",
+        inputs,
+        list(graph.output),
+        [initializer(*one) for one in sorted(tensors.items())],
+    )
+    model = stamp(helper.make_model(made, opset_imports=traced.opset_import))
+    return model, {name: value for name, value in tensors.items() if value.nbytes >= OUTSIDE_BYTES}

@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from export.bundle import Contents, staged, write_artifact
 from export.golden import GOLDEN_TEXTS
 from export.graph import static_graph, static_int8_graph
+from export.parts import GraphSet
 from export.precision import quantize_rows
 
 SENTENCES = (
@@ -265,8 +266,8 @@ def tiny_artifact(
         pooling="mean",
         tokenizer=tiny_tokenizer.to_str().encode(),
         graphs={
-            "int8": static_int8_graph(*quantize_rows(tiny_table)),
-            "fp32": static_graph(tiny_table),
+            "int8": GraphSet(static_int8_graph(*quantize_rows(tiny_table))),
+            "fp32": GraphSet(static_graph(tiny_table)),
         },
         licence="CC0-1.0",
         languages=("eng_Latn", "swh_Latn"),

@@ -30,8 +30,9 @@ from torch import Tensor, nn
 from app.retrieval.store import Encode
 from app.text.normalize import normalize
 from export.graph import static_int8_graph
+from export.parts import move_inside
 from export.precision import quantize_rows, quantize_transformer
-from export.tracing import transformer_graph
+from export.tracing import transformer_graphs
 from training.batches import Batch, HybridBatches, Side
 from training.checkpoint import EncoderConfig, load_checkpoint
 from training.config import load_config
@@ -200,7 +201,8 @@ def quantized(encoder: Encoder) -> bytes:
     if isinstance(encoder, StaticEncoder):
         model = static_int8_graph(*quantize_rows(encoder.embeddings.weight.detach().numpy()))
     else:
-        model: onnx.ModelProto = quantize_transformer(transformer_graph(encoder.eval()))
+        graphs = quantize_transformer(transformer_graphs(encoder.eval(), white_box=False))
+        model: onnx.ModelProto = move_inside(graphs.graph, graphs.tensors)
     return model.SerializeToString()
 
 

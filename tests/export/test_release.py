@@ -11,7 +11,8 @@ from app.encoder.encoder import TextEncoder
 from export import release
 from export.__main__ import main, parse_precisions
 from export.bundle import staged
-from export.graph import static_graph
+from export.derivatives import RULES
+from export.graph import static_graphs
 from export.release import name_from
 from export.sources import load_source
 
@@ -70,9 +71,40 @@ def test_export_int8_alone_ships_no_other_graph(
     manifest = load_manifest(tmp_path / "a")
     assert list(manifest.precisions) == ["int8"]
     assert sorted(os.listdir(tmp_path / "a")) == [
-        *("MODEL_CARD.md", "golden.json", "manifest.json", "model.int8.onnx", "tokenizer.json"),
+        *("MODEL_CARD.md", "encode.int8.onnx", "golden.json", "gradient.int8.onnx"),
+        *("lookup.int8.onnx", "manifest.json", "model.int8.onnx", "model.int8.safetensors"),
+        "tokenizer.json",
     ]
     assert set(json.loads((tmp_path / "a" / "golden.json").read_text())["vectors"]) == {"int8"}
+
+
+@pytest.mark.parametrize("kind", ["static", "bert"])
+def test_export_no_white_box_leaves_its_graphs_out(
+    kind: str, checkpoints: Callable[[str], Path], texts_file: Path, tmp_path: Path
+) -> None:
+    options = ("--no-white-box", "--precisions", "fp32")
+    assert export(checkpoints(kind), tmp_path / "a", texts_file, *options) == 0
+
+    graph = load_manifest(tmp_path / "a").precisions["fp32"]
+    assert graph.names == ("model.fp32.onnx", "model.fp32.safetensors")
+
+
+def test_export_encoder_without_derivative_is_told_and_has_no_white_box(
+    checkpoints: Callable[[str], Path],
+    texts_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delitem(RULES, "Softmax")
+
+    options = ("--precisions", "fp32")
+    assert export(checkpoints("bert"), tmp_path / "a", texts_file, *options) == 0
+
+    manifest = load_manifest(tmp_path / "a")
+    assert manifest.precisions["fp32"].white_box == ()
+    assert "refused: bert: got" in manifest.verification["white_box"]["fp32"]
+    assert "warning: fp32 has no white box" in capsys.readouterr().err
 
 
 def test_export_same_checkpoint_twice_gives_the_same_model_id(
@@ -91,10 +123,10 @@ def test_export_failed_verification_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def wrong_graph(table: np.ndarray) -> object:
-        return static_graph(np.roll(table, 1, axis=0))
+    def wrong_graphs(table: np.ndarray, *, white_box: bool) -> object:
+        return static_graphs(np.roll(table, 1, axis=0), white_box=white_box)
 
-    monkeypatch.setattr(release, "static_graph", wrong_graph)
+    monkeypatch.setattr(release, "static_graphs", wrong_graphs)
 
     assert export(checkpoints("static"), tmp_path / "a", texts_file) == 1
 

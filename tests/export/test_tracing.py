@@ -1,16 +1,18 @@
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from safetensors.numpy import save
 
 from app.artifact import Manifest, load_manifest
-from app.encoder.session import Session
-from app.errors import ArtifactError
-from export import tracing
+from app.encoder.session import INPUTS, OUTPUT, Session
+from export.parts import EMBEDDINGS, OPSET, OUTSIDE_BYTES, GraphSet, Tensors, placed
 from export.precision import quantize_transformer
-from export.tracing import transformer_graph
+from export.tracing import transformer_graphs
 from training.model import Encoder
 
 from .conftest import DIM, MAX_TOKENS, make_encoder
@@ -33,12 +35,14 @@ def encoder(request: pytest.FixtureRequest) -> Encoder:
 
 
 @pytest.fixture(scope="module")
-def graph(encoder: Encoder) -> onnx.ModelProto:
-    return transformer_graph(encoder)
+def graphs(encoder: Encoder) -> GraphSet:
+    return transformer_graphs(encoder)
 
 
-def open_session(graph: onnx.ModelProto, manifest: Manifest) -> Session:
-    return Session(graph.SerializeToString(), manifest, device="cpu", threads=1)
+def open_session(graphs: GraphSet, manifest: Manifest) -> Session:
+    weights = save({name: np.ascontiguousarray(value) for name, value in graphs.tensors.items()})
+    graph = placed(graphs.graph, "weights", dict.fromkeys(graphs.tensors, (0, 0)))
+    return Session(graph.SerializeToString(), manifest, weights=weights, device="cpu", threads=1)
 
 
 def torch_run(encoder: Encoder, rows: list[list[int]]) -> np.ndarray:
@@ -59,19 +63,19 @@ def ragged(batch: int, longest: int) -> list[list[int]]:
 @pytest.mark.parametrize("batch", [1, 2, 17])
 @pytest.mark.parametrize("longest", [1, 5, MAX_TOKENS])
 def test_transformer_graph_equals_torch_at_any_shape(
-    encoder: Encoder, graph: onnx.ModelProto, manifest: Manifest, batch: int, longest: int
+    encoder: Encoder, graphs: GraphSet, manifest: Manifest, batch: int, longest: int
 ) -> None:
     rows = ragged(batch, longest)
 
     np.testing.assert_allclose(
-        open_session(graph, manifest).run(rows), torch_run(encoder, rows), atol=1e-5
+        open_session(graphs, manifest).run(rows), torch_run(encoder, rows), atol=1e-5
     )
 
 
 def test_transformer_graph_int8_is_near_and_independent_of_batch_mates(
-    encoder: Encoder, graph: onnx.ModelProto, manifest: Manifest
+    encoder: Encoder, graphs: GraphSet, manifest: Manifest
 ) -> None:
-    session = open_session(quantize_transformer(graph), manifest)
+    session = open_session(quantize_transformer(graphs), manifest)
     rows = ragged(9, MAX_TOKENS)
 
     together = session.run(rows)
@@ -81,31 +85,67 @@ def test_transformer_graph_int8_is_near_and_independent_of_batch_mates(
         np.testing.assert_allclose(session.run([row])[0], vector, rtol=0, atol=1e-5)
 
 
-def test_transformer_graph_int8_holds_every_matrix_in_bytes(graph: onnx.ModelProto) -> None:
-    quantized = quantize_transformer(graph)
+def test_transformer_graph_int8_holds_every_matrix_in_bytes(graphs: GraphSet) -> None:
+    quantized = quantize_transformer(graphs)
 
-    floats = [
-        tensor
-        for tensor in quantized.graph.initializer
-        if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) == 2
-    ]
     # What is left in floats are scales: one a row, or one for each block of 32.
-    assert sum(np.prod(tensor.dims) for tensor in floats) * 16 < sum(
-        np.prod(tensor.dims) for tensor in graph.graph.initializer
-    )
-    assert len(quantized.SerializeToString()) < 0.65 * len(graph.SerializeToString())
+    floats = sum(one.size for one in quantized.tensors.values() if one.dtype == np.float32)
+    assert floats * 16 < sum(one.size for one in graphs.tensors.values())
+    assert size_of(quantized.tensors) < 0.4 * size_of(graphs.tensors)
+    assert set(quantized.models()) == {"graph"}
 
 
-def test_transformer_graph_traced_twice_is_the_same_file(
-    encoder: Encoder, graph: onnx.ModelProto
+def size_of(tensors: Tensors) -> int:
+    return sum(one.nbytes for one in tensors.values())
+
+
+def test_transformer_graphs_traced_twice_are_the_same_files(
+    encoder: Encoder, graphs: GraphSet
 ) -> None:
-    assert transformer_graph(encoder).SerializeToString() == graph.SerializeToString()
+    again = transformer_graphs(encoder)
+
+    assert again.tensors.keys() == graphs.tensors.keys()
+    for role, model in graphs.models().items():
+        assert again.models()[role].SerializeToString() == model.SerializeToString()
 
 
-def test_transformer_graph_of_weights_beyond_a_file_is_refused(
-    monkeypatch: pytest.MonkeyPatch,
+def test_transformer_graphs_share_their_weights_and_hold_none(
+    encoder: Encoder, graphs: GraphSet
 ) -> None:
-    encoder = make_encoder("bert", VOCAB)
-    monkeypatch.setattr(tracing, "MOST_BYTES", 4 * VOCAB * DIM)
-    with pytest.raises(ArtifactError, match=r"bytes of weights.*smaller vocabulary"):
-        transformer_graph(encoder)
+    models = graphs.models()
+
+    outside = {
+        role: {one.name for one in model.graph.initializer if one.name in graphs.tensors}
+        for role, model in models.items()
+    }
+    assert set(models) == {"graph", "lookup", "encode", "gradient"}
+    assert outside["graph"] == set(graphs.tensors) == outside["lookup"] | outside["encode"]
+    assert outside["gradient"] == outside["encode"]
+    assert not outside["lookup"] & outside["encode"]
+    table = encoder.state_dict()["backbone.embeddings.word_embeddings.weight"]
+    assert graphs.tensors[min(outside["lookup"])].base is not None  # a view, not a copy
+    np.testing.assert_array_equal(graphs.tensors[min(outside["lookup"])], table.numpy())
+    for model in models.values():
+        assert sum(len(one.raw_data) for one in model.graph.initializer) < OUTSIDE_BYTES * 40
+
+
+def test_transformer_graphs_axes_and_names_are_the_contract(graphs: GraphSet) -> None:
+    def ends(values: Iterable[onnx.ValueInfoProto]) -> dict[str, list[str | int]]:
+        return {
+            one.name: [size.dim_param or size.dim_value for size in one.type.tensor_type.shape.dim]
+            for one in values
+        }
+
+    ids, rows, tokens = ["batch", "seq"], ["batch", DIM], ["batch", "seq", DIM]
+    contract: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+        "graph": (dict.fromkeys(INPUTS, ids), {OUTPUT: rows}),
+        "lookup": ({"input_ids": ids}, {EMBEDDINGS: tokens}),
+        "encode": ({EMBEDDINGS: tokens, "attention_mask": ids}, {OUTPUT: rows}),
+        "gradient": (
+            {EMBEDDINGS: tokens, "attention_mask": ids, "cotangent": rows},
+            {OUTPUT: rows, "token_gradients": tokens},
+        ),
+    }
+    for role, model in graphs.models().items():
+        assert (ends(model.graph.input), ends(model.graph.output)) == contract[role]
+        assert {one.domain: one.version for one in model.opset_import} == {"": OPSET}

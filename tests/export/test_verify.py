@@ -14,6 +14,7 @@ from app.errors import ArtifactError
 from export import release
 from export.comparison import cosine_gap
 from export.graph import static_graph, static_int8_graph
+from export.parts import GraphSet
 from export.precision import quantize_rows
 from export.release import Order
 from export.sources import Checkpoint, load_source
@@ -48,7 +49,12 @@ def verify(
     def run(graphs: Mapping[Precision, onnx.ModelProto]) -> tuple[dict[str, Any], dict[str, Any]]:
         order = Order(Path(), tmp_path, "name")
         contents = release._contents(order, checkpoint)
-        release._write(tmp_path, release.dataclasses.replace(contents, graphs=graphs))
+        release._write(
+            tmp_path,
+            release.dataclasses.replace(
+                contents, graphs={precision: GraphSet(graph) for precision, graph in graphs.items()}
+            ),
+        )
         texts = Texts({"eng_Latn": list(TEXTS)}, corpus, "made up")
         return verify_artifact(tmp_path, checkpoint, texts)
 
