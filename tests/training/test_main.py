@@ -1,5 +1,6 @@
 """The command line: one line for each error, and its exit status."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -100,24 +101,34 @@ def test_main_folder_that_is_a_file_is_said_in_one_line(
     assert str(tmp_path / "out") in error_of(capsys, toml, "--out", str(tmp_path / "out"))
 
 
-def test_main_loss_that_is_no_number_keeps_the_checkpoint(
+@pytest.mark.parametrize(("rate", "message"), [(math.inf, "left numbers"), (1e30, "got loss")])
+def test_main_numbers_that_are_none_keep_the_checkpoint(
     data: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     toml: str,
+    rate: float,
+    message: str,
 ) -> None:
+    """A rate that no configuration allows ends a run at its save, or at the loss after it."""
     monkeypatch.setenv("TYNTEGRA_DATA", str(data))
+    monkeypatch.setattr("training.loop.learning_rate", lambda _, step: 1e-3 if step < 3 else rate)
     out = tmp_path / "out"
-    settings = ("--set", "optim.lr=1e30", "--set", "optim.steps=50", "--set", "run.save_every=1")
+    settings = ("--set", "optim.steps=50", "--set", "run.save_every=1")
     kinds = ("--set", "encoder.kind=transformer", "--set", "adversarial.method=none")
     assert main([toml, "--out", str(out), *settings, *kinds]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("error: step ")
+    assert message in last
     assert "finite" in last
     from training.checkpoint import load_checkpoint
 
-    assert load_checkpoint(out).progress["step"] >= 1
+    kept = load_checkpoint(out)
+    assert kept.progress["step"] >= 3
+    assert all(bool(tensor.isfinite().all()) for tensor in kept.weights.values())
+    if rate == math.inf:
+        assert kept.progress["step"] == 3
 
 
 def test_main_dry_run_tells_batches_and_memory_and_writes_nothing(
