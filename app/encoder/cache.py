@@ -2,8 +2,10 @@
 
 The least recently used go first once the entries' bytes reach the bound. No text is kept: an entry
 is found by a digest of the model, the kind of text and the text itself, so one encoder is never
-answered with another's vectors. Two requests that come with the same new text at the same time both
-compute it: sharing one computation would tie the second to whatever becomes of the first.
+answered with another's vectors. What is found is bit by bit what was computed when the text first
+came; computed again among other texts it may differ by rounding (3e-8 for the default encoder). Two
+requests that come with the same new text at the same time both compute it: sharing one computation
+would tie the second to whatever becomes of the first.
 """
 
 import hashlib
