@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import regex
@@ -19,15 +18,13 @@ from numpy.typing import NDArray
 
 from app.artifact import GOLDEN, TOKENIZER, Graph, Manifest, Precision, load_manifest, read_artifact
 from app.encoder.golden import LEAST_COSINE, require_golden, unpack_golden
+from app.encoder.gradient import WhiteBox
 from app.encoder.outline import read_outline
 from app.encoder.session import Session
 from app.encoder.tokenizer import Tokenizer
 from app.errors import ArtifactError, InvalidInputError, ServiceError
 from app.inspection import table
 from app.text.script import SCRIPTS
-
-if TYPE_CHECKING:
-    from app.encoder.gradient import WhiteBox
 
 BATCH = 32
 MOST_TOKENS = 8192
@@ -147,8 +144,6 @@ def _check_alone(
 def _check_white_box(
     folder: Path, graph: Graph, session: Session, rows: Sequence[list[int]], precision: Precision
 ) -> Iterator[Check]:
-    from app.encoder.gradient import WhiteBox
-
     with _naming(folder / str(graph.lookup)):
         box = WhiteBox.open(folder, precision=precision, device="cpu")
         chosen = sorted(rows, key=len)[:: max(1, len(rows) // 8)]
@@ -177,7 +172,7 @@ def _check_white_box(
 
 
 def _slope_error(
-    box: "WhiteBox", embeddings: Vectors, mask: NDArray[np.int64], cotangent: Vectors, got: Vectors
+    box: WhiteBox, embeddings: Vectors, mask: NDArray[np.int64], cotangent: Vectors, got: Vectors
 ) -> float:
     """Measure the slope along the gradient, and along its signs, by central differences."""
 

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 NEIGHBORS = 10
+LEAST_TEXTS = 5 * NEIGHBORS
+"""Among fewer texts the nearest ones are so far away that rounding chooses between them."""
 SAME = 1e-6
 """Similarities no farther apart than that are a tie: either text may be the neighbor."""
 
@@ -56,15 +58,14 @@ def neighbors_lost(
         expected: Unit rows, shape (texts, dim).
 
     Returns:
-        From 0 to 1, shape (texts,), of ``NEIGHBORS`` neighbors, or of fewer where the texts are so
-        few that most of them would be; None for less than three texts.
+        From 0 to 1, shape (texts,), of ``NEIGHBORS`` neighbors; None for fewer texts than
+        ``LEAST_TEXTS``.
     """
-    count = min(NEIGHBORS, (len(got) - 1) // 2)
-    if count < 1:
+    if len(got) < LEAST_TEXTS:
         return None
     near, far = (_similarities(rows) for rows in (got, expected))
-    chosen = np.argpartition(-near, count - 1, axis=1)[:, :count]  # (texts, count)
-    least = np.partition(far, -count, axis=1)[:, -count]  # (texts,)
+    chosen = np.argpartition(-near, NEIGHBORS - 1, axis=1)[:, :NEIGHBORS]
+    least = np.partition(far, -NEIGHBORS, axis=1)[:, -NEIGHBORS]  # (texts,)
     return (np.take_along_axis(far, chosen, axis=1) < least[:, None] - SAME).mean(axis=1)
 
 

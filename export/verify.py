@@ -2,8 +2,8 @@
 
 For each precision: are its vectors those of torch, from text to vector and at many shapes; are a
 text's nearest others those of torch; are they finite and of length one; does a vector stay the
-same whatever it is run with; and does it find as many translations. Every figure and its tolerance
-go into the manifest.
+same whatever it is run with; does it find as many translations; and is its white box right (see
+``verify_white_box``). Every figure and its tolerance go into the manifest.
 """
 
 import platform
@@ -26,6 +26,7 @@ from export.comparison import NEIGHBORS, batch_of, cosine_gap, neighbors_lost
 from export.sources import Checkpoint
 from export.texts import Texts
 from export.tolerances import require
+from export.verify_white_box import verify_white_box
 from training.evaluate import mean_of
 
 BATCHES = (1, 2, 3, 8, 33, 64)
@@ -88,6 +89,10 @@ def verify_artifact(
             **_compare_texts(folder, reference, precision),
             **_compare_shapes(session, reference, precision),
         }
+        if graph.white_box:
+            figures[precision] |= verify_white_box(
+                folder, session, checkpoint, reference.rows, precision
+            )
     accuracies = _compare_accuracies(figures, sessions, tokenizer, checkpoint, texts)
     opsets = {
         name: read_outline(contents[name]).opsets for name in contents if name.endswith(".onnx")
@@ -160,7 +165,7 @@ def _compare_texts(folder: Path, reference: Reference, precision: Precision) -> 
     count = len(reference.documents)
     lost = neighbors_lost(got[:count], reference.vectors[:count])
     if lost is not None:
-        of = {"neighbors": min(NEIGHBORS, (count - 1) // 2), "texts": count}
+        of = {"neighbors": NEIGHBORS, "texts": count}
         mean, worst = float(lost.mean()), float(lost.max())
         figures["neighbors_lost"] = {**require("neighbors_lost", precision, mean), **of}
         name = "neighbors_lost_of_a_text"
