@@ -14,11 +14,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from app.artifact import MANIFEST, Graph, Manifest, load_manifest, model_id
-from app.checked import describe_file
+from app.artifact import MANIFEST, load_manifest
 from app.cli import main
 from app.text.script import COMMON, SCRIPTS, script_of_character
 from app.verification import script_samples, verify_artifact
+
+from .tampering import before_output, constant, edit, load_content, sign_again
 
 FP32, INT8 = "model.fp32.onnx", "model.int8.onnx"
 
@@ -44,43 +45,6 @@ def refused(copy: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str
         return said.err
 
     return check
-
-
-def sign_again(folder: Path) -> None:
-    """Write a manifest that fits the files as they are now, as an author with intent would."""
-    content = load_content(folder)
-    files = [describe_file(folder / file["path"]) for file in content["files"]]
-    precisions: Any = {name: Graph(**one) for name, one in content["precisions"].items()}
-    content["files"] = [file.model_dump() for file in files]
-    content["model_id"] = model_id(content["name"], files, precisions)
-    content["digest"] = ""
-    (folder / MANIFEST).unlink()
-    Manifest.model_validate_json(json.dumps(content)).write(folder)
-
-
-def load_content(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / MANIFEST).read_text())
-
-
-def edit(folder: Path, name: str, change: Callable[[onnx.ModelProto], None]) -> None:
-    """Change a graph and sign the artifact anew."""
-    model = onnx.load(folder / name)
-    change(model)
-    (folder / name).write_bytes(model.SerializeToString())
-    sign_again(folder)
-
-
-def before_output(model: onnx.ModelProto, *nodes: onnx.NodeProto) -> None:
-    """Put nodes between what was the output, now called "plain", and the output."""
-    for node in model.graph.node:
-        node.output[:] = ["plain" if name == "sentence_embedding" else name for name in node.output]
-    model.graph.node.extend(nodes)
-
-
-def constant(model: onnx.ModelProto, name: str, value: float | int) -> str:
-    kind = np.int64 if isinstance(value, int) else np.float32
-    model.graph.initializer.append(numpy_helper.from_array(np.array(value, dtype=kind), name))
-    return name
 
 
 def test_verify_sound_artifact_lists_every_check(
