@@ -28,10 +28,11 @@ from app.api import (
     problems,
     search,
 )
+from app.api.encoder import Encoder
 from app.api.envelope import Envelope
 from app.api.limits import BodyLimit
 from app.api.security import HostCheck, KeyCheck, load_keys
-from app.api.state import START_UP_FAILED, Encoder, Openers, Service
+from app.api.state import START_UP_FAILED, Openers, Service
 from app.errors import InvalidInputError
 from app.settings import Settings
 

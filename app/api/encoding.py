@@ -6,7 +6,8 @@ from typing import Literal
 
 from starlette.types import Scope
 
-from app.api.state import Service, Vectors
+from app.api.encoder import Vectors
+from app.api.state import Service
 from app.encoder.cache import Asked
 
 InputType = Literal["query", "document"]

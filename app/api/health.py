@@ -1,6 +1,5 @@
 """/health, /metrics and /info: how the service is doing and what it runs."""
 
-import asyncio
 from typing import Any, Literal
 
 from fastapi import APIRouter
@@ -72,12 +71,14 @@ async def live() -> Response:
 )
 async def ready(service: AnyService) -> Response:
     """Answer 200 once encoder, store and demo are there and the encoder works, else 503."""
-    if reason := service.unready():
+    reason = service.unready()
+    if reason and service.phase == "ready":
+        reason = await service.recheck()
+    if reason:
         raise NotReadyError(reason)
     # Not through the store's gate: a service with much to do is ready all the same.
     try:
-        async with asyncio.timeout(STORE_TIMEOUT_S):
-            found = await asyncio.to_thread(service.store.collections)
+        found = await service.listing.wait(STORE_TIMEOUT_S)
     except TimeoutError:
         raise NotReadyError(f"The store did not answer within {STORE_TIMEOUT_S:g} s.") from None
     encoder = service.encoder

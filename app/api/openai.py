@@ -12,10 +12,11 @@ from starlette.responses import Response
 
 from app.api.bodies import StrictRoute
 from app.api.dependencies import OpenService
+from app.api.encoder import Encoder
 from app.api.encoding import count_encoded, encode, timing_headers
 from app.api.limits import answer_in_time, clean_texts, require_count
 from app.api.problems import openai_responses
-from app.api.state import Encoder, Service
+from app.api.state import Service
 from app.api.wire import JSON, Reply, Wire
 from app.encoder.output import DTYPES
 from app.errors import NotFoundError

@@ -10,10 +10,11 @@ from starlette.responses import Response
 
 from app.api.bodies import StrictRoute
 from app.api.dependencies import OpenService
+from app.api.encoder import Vectors
 from app.api.encoding import count_encoded, encode, timing_headers
 from app.api.limits import answer_in_time, clean_texts
 from app.api.problems import responses
-from app.api.state import Service, Vectors
+from app.api.state import Service
 from app.api.wire import JSON, CollectionName, Lang, Reply, Texts, Wire
 from app.errors import InvalidInputError
 from app.retrieval.store import MAX_TOP_K, Filter, Hit, VectorStore

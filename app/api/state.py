@@ -7,137 +7,29 @@ failure to open is final: the process ends with status 2 and one line that says 
 """
 
 import asyncio
+import contextlib
 import logging
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn, Protocol, TypeVar
+from typing import Literal, NoReturn, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
+from app.api.encoder import Encoder
 from app.api.limits import Gate
+from app.api.shared import SharedCall
 from app.demo import fill_demo
 from app.encoder.cache import VectorCache
-from app.encoder.encoded import Timings
 from app.errors import ConflictError, NotReadyError, ServiceError
-from app.retrieval.store import Collection, Encode, VectorStore
+from app.retrieval.store import Collection, VectorStore
 from app.settings import Settings
 from app.telemetry import Metrics, describe_exception, log
 
 T = TypeVar("T")
 Phase = Literal["starting", "ready", "draining", "stopped"]
 START_UP_FAILED = 2
-
-
-class Vectors(Protocol):
-    """What an encoder answers; see ``app.encoder.encoder.Encoded``."""
-
-    @property
-    def vectors(self) -> NDArray[np.float32]:
-        """Unit rows, shape (texts, dim)."""
-        ...
-
-    @property
-    def truncated(self) -> Sequence[bool]:
-        """Which texts were cut to the model's length."""
-        ...
-
-    @property
-    def tokens(self) -> int:
-        """Tokens encoded."""
-        ...
-
-    @property
-    def lengths(self) -> Sequence[int]:
-        """Tokens of each text."""
-        ...
-
-    @property
-    def windows(self) -> Sequence[int]:
-        """How many windows each text was split in."""
-        ...
-
-    @property
-    def timings(self) -> Timings:
-        """Where the time went."""
-        ...
-
-
-class Encoder(Protocol):
-    """What the service needs of ``app.encoder.encoder.TextEncoder``."""
-
-    @property
-    def manifest(self) -> Any:
-        """The artifact's manifest, a pydantic model."""
-        ...
-
-    @property
-    def model_id(self) -> str:
-        """Name and content hash of the artifact."""
-        ...
-
-    @property
-    def dim(self) -> int:
-        """Length of a vector."""
-        ...
-
-    @property
-    def provider(self) -> str:
-        """The execution provider in use."""
-        ...
-
-    @property
-    def precision(self) -> str:
-        """The precision in use."""
-        ...
-
-    @property
-    def encode_document(self) -> Encode:
-        """Documents to unit rows, blocking."""
-        ...
-
-    def encode(
-        self,
-        texts: Sequence[str],
-        input_type: Literal["query", "document"],
-        *,
-        priority: int = 1,
-    ) -> Vectors:
-        """Texts to vectors, blocking."""
-        ...
-
-    async def encode_async(
-        self,
-        texts: Sequence[str],
-        input_type: Literal["query", "document"],
-        *,
-        truncate: bool = True,
-        windows: bool = False,
-        dimensions: int | None = None,
-        priority: int = 0,
-    ) -> Vectors:
-        """Texts to vectors through the queue."""
-        ...
-
-    async def encode_ids_async(
-        self,
-        rows: Sequence[Sequence[int]],
-        *,
-        dimensions: int | None = None,
-        priority: int = 0,
-    ) -> Vectors:
-        """Token ids of the encoder's own tokenizer to vectors through the queue."""
-        ...
-
-    def healthy(self) -> str | None:
-        """Say what is wrong, or None."""
-        ...
-
-    def close(self) -> None:
-        """End the encoder's thread."""
-        ...
+RECHECK_S = 2.0
+"""How long a probe of readiness waits for an encoder that failed to be tried anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +56,8 @@ class Service:
         self.metrics.watch_cache(self.cache)
         self._encoder: Encoder | None = None
         self._store: VectorStore | None = None
+        self.listing = SharedCall(lambda: self.store.collections())
+        self._rechecking = SharedCall(lambda: self.encoder.recheck(RECHECK_S))
         for gate in (self.stores, self.probes):
             self.metrics.watch(
                 f"tyntegra_{gate.name}_calls",
@@ -251,6 +145,12 @@ class Service:
         if reason := self.encoder.healthy():
             return f"The encoder is out of order: {reason}"
         return None
+
+    async def recheck(self) -> str | None:
+        """Say why requests should not be routed here, or None, after trying the encoder anew."""
+        with contextlib.suppress(TimeoutError):
+            await self._rechecking.wait(2 * RECHECK_S)
+        return self.unready()
 
     def require_open(self) -> None:
         """Refuse a request that cannot be answered in this phase.

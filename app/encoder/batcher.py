@@ -15,6 +15,7 @@ from concurrent.futures import Future
 import numpy as np
 
 from app.encoder.jobs import SEARCH, Batch, Batched, Job, Queue, fill
+from app.encoder.memory import give_back_memory
 from app.encoder.split import Cost
 from app.encoder.worker import HEARTBEAT_LIMIT_S, Run, Worker
 from app.errors import InferenceError, NotReadyError, OverloadedError, TooLargeError
@@ -22,6 +23,7 @@ from app.errors import InferenceError, NotReadyError, OverloadedError, TooLargeE
 _LOGGER = logging.getLogger(__name__)
 
 RETRY_EVERY_S = 1.0
+IDLE_S, IDLE_TOKENS = 0.2, 4096  # after so much work and so long without any, memory goes back
 LONGEST_RETRY_AFTER_S = 30.0
 
 
@@ -134,9 +136,7 @@ class Batcher:
                     worker.asked = True
                 self._changed.notify_all()
                 self._changed.wait_for(
-                    lambda: (
-                        self._gone or self._works() or all(map(_has_tried, self._workers, seen))
-                    ),
+                    lambda: self._gone or self._works() or self._have_tried(seen),
                     timeout_s,
                 )
         return self.healthy()
@@ -173,7 +173,7 @@ class Batcher:
                 job.fail(NotReadyError(reason))
 
     def _next_batch(self, worker: Worker) -> Batch | None:
-        """Wait for work: texts, none at all to run the canary, or None to end."""
+        """Wait for work: texts, none at all for what is done without, or None to end."""
 
         def is_wanted() -> bool:
             if self._gone is not None:
@@ -184,7 +184,8 @@ class Batcher:
             return worker.asked or (len(self._queue) > 0 and not self._works())
 
         with self._changed:
-            self._changed.wait_for(is_wanted, None if worker.failure is None else RETRY_EVERY_S)
+            timeout_s = IDLE_S if worker.tokens > IDLE_TOKENS else None
+            self._changed.wait_for(is_wanted, RETRY_EVERY_S if worker.failure else timeout_s)
             if self._gone is not None:
                 return None
             return [] if worker.failure is not None else self._queue.take()
@@ -193,6 +194,10 @@ class Batcher:
         if worker.failure is not None:
             if not self._try(worker) and not self._works():
                 self._refuse_all()
+            return
+        if not batch:
+            give_back_memory()
+            worker.tokens = 0
             return
         failed = self._run(worker, batch)
         if not failed:
@@ -278,6 +283,9 @@ class Batcher:
     def _works(self) -> bool:
         return any(worker.failure is None for worker in self._workers)
 
+    def _have_tried(self, seen: Sequence[int]) -> bool:
+        return all(worker.tries > n for worker, n in zip(self._workers, seen, strict=True))
+
     def _leave(self, job: Job) -> None:
         with self._changed:
             self._queue.remove(job)
@@ -290,7 +298,3 @@ class Batcher:
 
     def _retry_after_s(self) -> float:
         return float(np.clip(self._admitted / self._texts_per_s, 1.0, LONGEST_RETRY_AFTER_S))
-
-
-def _has_tried(worker: Worker, before: int) -> bool:
-    return worker.tries > before

@@ -11,6 +11,7 @@ from app.artifact import GOLDEN, TOKENIZER, Manifest, Precision, read_artifact
 from app.encoder.buckets import Buckets
 from app.encoder.golden import require_golden, unpack_golden
 from app.encoder.hardware import CPU, Hardware
+from app.encoder.memory import give_back_memory
 from app.encoder.session import Session, choose_precision, likely_provider
 from app.encoder.split import Cost
 from app.encoder.tokenizer import Tokenizer
@@ -76,6 +77,7 @@ def open_replicas(
     for session in sessions:
         require_golden(texts, run_all(session.run, rows), expected)
     cost = _warm(sessions, rows[0], manifest.max_tokens, max_batch_tokens)
+    give_back_memory()
     return Replicas(manifest, chosen(manifest), tokenizer, sessions, cost, rows[:1])
 
 

@@ -67,8 +67,9 @@ def read_weights(content: bytes) -> dict[str, NDArray[Any]]:
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(
-            f"got weights that are no safetensors file of our types ({error!r}); expected "
-            f"{', '.join(DTYPES)} in one. {_REMEDY}"
+            # Not the error itself: it may hold the whole file.
+            f"got weights that are no safetensors file of our types ({type(error).__name__}); "
+            f"expected {', '.join(DTYPES)} in one. {_REMEDY}"
         ) from error
 
 

@@ -29,6 +29,7 @@ class Worker:
         failure: What is wrong with the session, if it failed on texts known to work.
         tries: How often those were tried.
         asked: Whether somebody waits for them to be tried again.
+        tokens: Tokens run since memory was last given back.
     """
 
     run: Run
@@ -37,6 +38,7 @@ class Worker:
     failure: str | None = None
     tries: int = 0
     asked: bool = False
+    tokens: int = 0
     _run_started: float | None = None
 
     def vectors(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
@@ -46,6 +48,7 @@ class Worker:
             Exception: Whatever the session raises, or that it gave something else than vectors.
         """
         self._run_started = time.monotonic()
+        self.tokens += sum(map(len, rows))
         try:
             vectors = self.run(rows)
         finally:

@@ -72,6 +72,8 @@ class FakeEncoder:
     manifest: FakeManifest = field(default_factory=FakeManifest)
     reason: str | None = None
     cancelled: int = 0
+    rechecks: int = 0
+    mends: bool = False
     closed: bool = False
 
     def encode(
@@ -139,6 +141,12 @@ class FakeEncoder:
         return fake_encode(texts)
 
     def healthy(self) -> str | None:
+        return self.reason
+
+    def recheck(self, timeout_s: float) -> str | None:
+        self.rechecks += 1
+        if self.mends:
+            self.reason = None
         return self.reason
 
     def close(self) -> None:

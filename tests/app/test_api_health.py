@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.api import health
+from app.api import health, state
 
 pytestmark = pytest.mark.anyio
 
@@ -36,6 +36,62 @@ async def test_ready_follows_the_encoder_and_live_does_not(start: Any) -> None:
     assert broken.headers["retry-after"] == "2"
     assert live.json() == {"status": "live"}
     assert mended.status_code == 200
+
+
+async def test_ready_tries_an_encoder_that_failed_anew(start: Any) -> None:
+    async with start() as running:
+        running.encoder.reason = "the last batch failed"
+        running.encoder.mends = True
+        mended = await running.client.get("/health/ready")
+        await running.client.get("/health/ready")
+    assert mended.status_code == 200
+    assert running.encoder.rechecks == 1  # and leaves one that works alone
+
+
+async def test_ready_encoder_that_hangs_when_tried_is_answered_for(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "RECHECK_S", 0.05)
+    end, began = threading.Event(), []
+
+    def hang(timeout_s: float) -> None:
+        began.append(timeout_s)
+        end.wait(30)
+
+    async with start() as running:
+        running.encoder.reason = "the last batch failed"
+        monkeypatch.setattr(running.encoder, "recheck", hang)
+        answers = await asyncio.gather(
+            *(running.client.get("/health/ready") for _ in range(20)),
+        )
+        end.set()
+    assert {answer.status_code for answer in answers} == {503}
+    assert len(began) == 1
+
+
+async def test_ready_store_that_hangs_costs_one_thread_for_all(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "STORE_TIMEOUT_S", 0.05)
+    end, began = threading.Event(), []
+
+    def hang() -> list[Any]:
+        began.append(threading.get_ident())
+        assert end.wait(30)
+        return []
+
+    async with start() as running:
+        monkeypatch.setattr(running.store, "collections", hang)
+        for _ in range(3):
+            answers = await asyncio.gather(
+                *(running.client.get("/health/ready") for _ in range(20)),
+            )
+            assert {answer.status_code for answer in answers} == {503}
+        assert len(began) == 1
+        end.set()
+        async with asyncio.timeout(10):
+            while (await running.client.get("/health/ready")).status_code != 200:
+                await asyncio.sleep(0.01)
 
 
 async def test_ready_turns_false_on_drain_and_requests_go_on(start: Any) -> None:

@@ -10,6 +10,7 @@ from app.encoder import batcher as batcher_module
 from app.encoder import worker as worker_module
 from app.encoder.batcher import Batcher
 from app.encoder.jobs import BULK, PROBE, SEARCH
+from app.encoder.memory import give_back_memory
 from app.encoder.split import Cost
 from app.errors import InferenceError, NotReadyError, OverloadedError, TooLargeError
 
@@ -430,3 +431,30 @@ def test_close_fails_what_waits_and_wakes_who_waits(batcher: Batcher, session: S
     closer.join(TIMEOUT_S)
     assert len(caught) == 1
     assert batcher.healthy() == "the encoder is closed"
+
+
+def test_idle_batcher_gives_memory_back_once(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batcher_module, "IDLE_S", 0.01)
+    given: list[float] = []
+    monkeypatch.setattr(batcher_module, "give_back_memory", lambda: given.append(time.monotonic()))
+    batcher = Batcher([session.run], Cost(1000, max_tokens=64), queue_texts=500, canary=CANARY)
+    batcher.admit(1)
+    batcher.submit([[1]]).result(TIMEOUT_S)
+    time.sleep(0.1)
+    assert given == []  # little was done
+
+    batcher.admit(300)
+    batcher.submit([[n] * 32 for n in range(300)]).result(TIMEOUT_S)
+
+    until(lambda: len(given) == 1)
+    time.sleep(0.1)
+    assert len(given) == 1
+    batcher.admit(1)
+    assert batcher.submit([[5]]).result(TIMEOUT_S).vectors[0, 0] == 5
+    batcher.close()
+
+
+def test_give_back_memory_may_always_be_called() -> None:
+    give_back_memory()
