@@ -52,10 +52,10 @@ def write_card(
         f"Languages trained on ({len(checkpoint.languages)}): "
         f"{', '.join(checkpoint.languages) or 'not recorded'}.\n",
         "## Verification\n",
-        f"Against the checkpoint, on {verification.get('texts', 'no texts')}.\n",
+        *_verification_parts(verification),
         _table(("precision", "figure", "worst", "tolerance"), _figure_rows(verification)),
         "## Accuracy\n",
-        *_accuracy_parts(accuracies, config.kind),
+        *_accuracy_parts(accuracies, verification),
         "## Limits\n",
         "A similarity says that two texts are about the same, not that either is true. Languages "
         "with a low figure above, or with none, should be measured on your own texts before they "
@@ -84,7 +84,17 @@ def _figure_rows(verification: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     ]
 
 
-def _accuracy_parts(accuracies: Mapping[str, Mapping[str, float]], kind: str) -> list[str]:
+def _verification_parts(verification: Mapping[str, Any]) -> list[str]:
+    scripts = ", ".join(f"{name} {count}" for name, count in verification["scripts"].items())
+    return [
+        f"Against the checkpoint, on {verification['texts']}.\n",
+        f"Texts by script: {scripts}.\n",
+    ]
+
+
+def _accuracy_parts(
+    accuracies: Mapping[str, Mapping[str, float]], verification: Mapping[str, Any]
+) -> list[str]:
     if not accuracies:
         return ["Not measured: the texts of this export name no languages.\n"]
     precisions: list[Precision] = [one for one in ("fp32", "fp16", "int8") if one in accuracies]
@@ -94,10 +104,11 @@ def _accuracy_parts(accuracies: Mapping[str, Mapping[str, float]], kind: str) ->
     ]
     means = [sum(accuracies[one].values()) / len(languages) for one in precisions]
     rows.insert(0, ("**mean**", *(f"**{100 * mean:.1f}**" for mean in means)))
-    which = "all languages" if kind == "static" else "a fixed choice of languages"
+    asked = verification["figures"][precisions[0]]["accuracy_loss_points"]["sentences"]
     return [
         "Share of FLORES-200 development sentences whose nearest English sentence, among 997, is "
-        f"their translation, in percent ({which}).\n",
+        f"their translation, in percent: the first {asked} sentences of {len(languages)} "
+        "languages.\n",
         _table(("language", *precisions), rows),
     ]
 
