@@ -168,7 +168,7 @@ def describe(folder: Path, contents: Contents) -> Manifest:
         prompts=contents.prompts,
         matryoshka=list(contents.matryoshka),
         precisions=precisions,
-        default_precision="int8" if "int8" in precisions else next(iter(precisions)),
+        default_precision=next(one for one in ("int8", "fp32", "fp16") if one in precisions),
         files=files,
         languages=list(contents.languages),
         licence=contents.licence,

@@ -52,14 +52,24 @@ def static_int8_graph(table: NDArray[np.int8], scales: NDArray[np.float32]) -> o
     return _static_model({"table": table, "scales": scales}, lookups, "rows", weighting)
 
 
+def static_half_graphs(table: NDArray[np.float32], *, white_box: bool = True) -> GraphSet:
+    """Build all graphs of a static encoder with a table in half precision.
+
+    Args:
+        table: As ``static_graph`` takes it; rounded here, the sum stays in float32.
+        white_box: Make the graphs of the white box too.
+    """
+    lookups: list[Step] = [
+        ("Gather", ["table", "input_ids"], "halves"),
+        ("Cast", ["halves"], EMBEDDINGS),
+    ]
+    halves = {"table": table.astype(np.float16)}
+    return _with_white_box(_static_model(halves, lookups, EMBEDDINGS, []), white_box)
+
+
 def static_graphs(table: NDArray[np.float32], *, white_box: bool = True) -> GraphSet:
     """Build all graphs of a static encoder; ``table`` as ``static_graph`` takes it."""
-    graph, tensors = move_outside(static_graph(table))
-    if not white_box:
-        return GraphSet(graph, tensors)
-    dim = table.shape[1]
-    lookup = cut(graph, [_ids("input_ids")], [_embeddings(dim)])
-    return GraphSet(graph, tensors, lookup, *static_white_box(dim))
+    return _with_white_box(static_graph(table), white_box)
 
 
 def static_int8_graphs(
@@ -91,6 +101,16 @@ def static_white_box(dim: int) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     whole = static_graph(np.zeros((1, dim), dtype=np.float32))
     encode = cut(whole, [_embeddings(dim), _ids("attention_mask")], whole.graph.output)
     return encode, gradient_of(encode, {})
+
+
+def _with_white_box(model: onnx.ModelProto, white_box: bool) -> GraphSet:
+    """Take the weights out of a graph that token embeddings stand in, and cut it there."""
+    graph, tensors = move_outside(model)
+    if not white_box:
+        return GraphSet(graph, tensors)
+    dim = graph.graph.output[0].type.tensor_type.shape.dim[-1].dim_value
+    lookup = cut(graph, [_ids("input_ids")], [_embeddings(dim)])
+    return GraphSet(graph, tensors, lookup, *static_white_box(dim))
 
 
 def _static_model(

@@ -25,6 +25,9 @@ EPSILON = 1e-6
 """A pooled vector shorter than this has no direction: rounding leaves a sum that cancels out
 lengths of 1e-8, other ones on other processors."""
 
+DOMAIN = "com.microsoft"
+"""Of the operators that ONNX Runtime has beyond the standard."""
+
 EMBEDDINGS = "token_embeddings"
 OUTSIDE_BYTES = 1024
 """Smaller tensors stay in the graph: shapes, scalars and the like."""

@@ -13,13 +13,11 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from export.parts import GraphSet, initializer, stamp, tensors_of
+from export.parts import DOMAIN, GraphSet, initializer, stamp, tensors_of
 
 BLOCK = 32
 ZERO_POINT = 128
 """What ``MatMulNBits`` takes for zero in 8 bits unless told otherwise."""
-
-_DOMAIN = "com.microsoft"
 
 
 def quantize_rows(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
@@ -92,7 +90,7 @@ def quantize_transformer(full: GraphSet) -> GraphSet:
         list(graph.output),
         [initializer(*one) for one in sorted(kept.items())],
     )
-    opsets = [*full.graph.opset_import, helper.make_opsetid(_DOMAIN, 1)]
+    opsets = [*full.graph.opset_import, helper.make_opsetid(DOMAIN, 1)]
     model = stamp(helper.make_model(made, opset_imports=opsets))
     return GraphSet(model, tensors_of(model, kept))
 
@@ -120,7 +118,7 @@ def _matmul(node: onnx.NodeProto, weights: NDArray[np.float32]) -> Replacement:
         [node.input[0], *tensors],
         list(node.output),
         name=node.name,
-        domain=_DOMAIN,
+        domain=DOMAIN,
         K=inputs,
         N=outputs,
         bits=8,

@@ -13,7 +13,8 @@ from app.encoder.encoder import TextEncoder
 from app.errors import ArtifactError
 from export.bundle import Contents, staged, write_artifact
 from export.card import write_card
-from export.graph import static_graphs, static_int8_graphs
+from export.graph import static_graphs, static_half_graphs, static_int8_graphs
+from export.half import half_transformer_graphs
 from export.parts import GraphSet
 from export.precision import quantize_rows, quantize_transformer
 from export.sources import Checkpoint, load_source
@@ -105,6 +106,7 @@ def _static_graphs(checkpoint: Checkpoint, order: Order) -> dict[Precision, Call
     table, white_box = checkpoint.table, order.white_box
     return {
         "fp32": lambda: static_graphs(table, white_box=white_box),
+        "fp16": lambda: static_half_graphs(table, white_box=white_box),
         "int8": lambda: static_int8_graphs(*quantize_rows(table), white_box=white_box),
     }
 
@@ -115,7 +117,11 @@ def _transformer_graphs(
     # Of the smaller precisions' products there is no derivative.
     white_box = order.white_box and "fp32" in order.precisions
     full = transformer_graphs(checkpoint.encoder, white_box=white_box)
-    return {"fp32": lambda: full, "int8": lambda: quantize_transformer(full)}
+    return {
+        "fp32": lambda: full,
+        "fp16": lambda: half_transformer_graphs(checkpoint.encoder),
+        "int8": lambda: quantize_transformer(full),
+    }
 
 
 def _verified(
@@ -132,6 +138,7 @@ def _verified(
         metrics["flores200-dev accuracy at 1 to English"] = {
             precision: {
                 "mean": sum(by_language.values()) / len(by_language),
+                "sentences": record["figures"][precision]["accuracy_loss_points"]["sentences"],
                 "languages": by_language,
             }
             for precision, by_language in accuracies.items()

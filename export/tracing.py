@@ -8,7 +8,8 @@ hides the attention pattern, so that ONNX Runtime fuses none of it.
 
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,13 +35,16 @@ from export.parts import (
 )
 from training.model import Encoder
 
+IDS, MASK = INPUTS
+STATES = "token_states"
+
 # A batch of two with padding, so that the trace holds no shortcut for the unpadded case.
-_IDS = ((1, 2, 3, 1, 2), (2, 3, 1, 0, 0))
+_EXAMPLE = ((1, 2, 3, 1, 2), (2, 3, 1, 0, 0))
 _MASK = ((1, 1, 1, 1, 1), (1, 1, 1, 0, 0))
 
 
 class _Finished(nn.Module):
-    """An encoder that gives token embeddings too, and a unit vector for a zero one."""
+    """An encoder that gives its stages too, and a unit vector for a zero one."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -48,13 +52,44 @@ class _Finished(nn.Module):
         dim = encoder.config.dim
         self.register_buffer("fallback", torch.full((1, dim), dim**-0.5))
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         embeddings = self.encoder.token_embeddings(input_ids)  # (batch, seq, hidden)
-        # A copy: a cast to the same type in the body would pass for the embeddings in the trace.
+        # Copies: a cast to the same type further on would pass for the stage itself in the trace.
         given = embeddings.clone()
-        vectors = self.encoder.pool_from_embeddings(given, attention_mask)  # (batch, dim)
+        states = self.encoder.token_states(given, attention_mask)  # (batch, seq, states)
+        vectors = self.encoder.pool(states.clone(), attention_mask)  # (batch, dim)
         norms = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)  # (batch, 1)
-        return torch.where(norms < EPSILON, cast(Tensor, self.fallback), vectors), embeddings
+        finished = torch.where(norms < EPSILON, cast(Tensor, self.fallback), vectors)
+        return finished, embeddings, states
+
+
+@dataclass(frozen=True)
+class Trace:
+    """An encoder's whole graph, and where it can be cut.
+
+    Attributes:
+        model: With token embeddings and token states among its outputs, to cut at.
+        tensors: What it keeps outside: views of the module's weights.
+    """
+
+    model: onnx.ModelProto
+    tensors: dict[str, NDArray[Any]]
+
+    def part(self, inputs: Sequence[str], output: str) -> onnx.ModelProto:
+        """Cut the part out that leads from some stages to another; see ``parts.cut``."""
+        graph = self.model.graph
+        ends = {one.name: one for one in (*graph.input, *graph.output)}
+        return cut(self.model, [ends[name] for name in inputs], [ends[output]])
+
+
+def trace(encoder: Encoder, opset: int = OPSET) -> Trace:
+    """Trace a transformer encoder, which must be in evaluation mode and on the CPU.
+
+    Raises:
+        ArtifactError: If it cannot be traced.
+    """
+    finished = _Finished(encoder).eval()
+    return Trace(*_with_weights(_trace(finished, opset), finished.state_dict()))
 
 
 def transformer_graphs(encoder: Encoder, *, white_box: bool = True) -> GraphSet:
@@ -71,33 +106,28 @@ def transformer_graphs(encoder: Encoder, *, white_box: bool = True) -> GraphSet:
     Raises:
         ArtifactError: If the graph is not one that starts from token embeddings.
     """
-    finished = _Finished(encoder).eval()
-    traced = _trace(finished)
-    model, tensors = _with_weights(traced, finished.state_dict())
-    ids, mask = model.graph.input
-    vectors, embeddings = model.graph.output
+    whole = trace(encoder)
     # Starting there is what robust training, smoothing and probes rely on, white box or not.
-    encode = cut(model, [embeddings, mask], [vectors])
-    graph = cut(model, [ids, mask], [vectors])
+    encode = whole.part([EMBEDDINGS, MASK], OUTPUT)
+    graph = whole.part(INPUTS, OUTPUT)
+    tensors = tensors_of(graph, whole.tensors)
     if not white_box:
-        return GraphSet(graph, tensors_of(graph, tensors))
+        return GraphSet(graph, tensors)
     try:
         gradient = gradient_of(encode, tensors)
     except ArtifactError as error:
         kind = (encoder.config.backbone or {}).get("model_type", encoder.config.kind)
-        return GraphSet(graph, tensors_of(graph, tensors), refusal=f"{kind}: {error}")
-    return GraphSet(
-        graph, tensors_of(graph, tensors), cut(model, [ids], [embeddings]), encode, gradient
-    )
+        return GraphSet(graph, tensors, refusal=f"{kind}: {error}")
+    return GraphSet(graph, tensors, whole.part([IDS], EMBEDDINGS), encode, gradient)
 
 
-def _trace(finished: _Finished) -> onnx.ModelProto:
+def _trace(finished: _Finished, opset: int) -> onnx.ModelProto:
     """Trace with the weights as inputs."""
     backbone = getattr(finished.encoder, "backbone", None)
     if backbone is not None and hasattr(backbone, "set_attn_implementation"):
         # The one implementation whose trace is plain matrix products and a softmax.
         backbone.set_attn_implementation("eager")
-    axes = {name: {0: "batch", 1: "seq"} for name in (*INPUTS, EMBEDDINGS)}
+    axes = {name: {0: "batch", 1: "seq"} for name in (*INPUTS, EMBEDDINGS, STATES)}
     with (
         tempfile.TemporaryDirectory() as folder,
         warnings.catch_warnings(),
@@ -109,12 +139,12 @@ def _trace(finished: _Finished) -> onnx.ModelProto:
         try:
             torch.onnx.export(
                 finished,
-                (torch.tensor(_IDS), torch.tensor(_MASK)),
+                (torch.tensor(_EXAMPLE), torch.tensor(_MASK)),
                 out,
                 input_names=list(INPUTS),
-                output_names=[OUTPUT, EMBEDDINGS],
+                output_names=[OUTPUT, EMBEDDINGS, STATES],
                 dynamic_axes={**axes, OUTPUT: {0: "batch"}},
-                opset_version=OPSET,
+                opset_version=opset,
                 export_params=False,
                 do_constant_folding=False,
                 dynamo=False,

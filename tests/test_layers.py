@@ -48,7 +48,7 @@ ALLOWED_OURS = {
 ONLY_IN = {
     "fastapi": {"app.api", "app.main", "app.web"},
     "starlette": {"app.api", "app.main", "app.web"},
-    "onnxruntime": {"app.encoder.session"},
+    "onnxruntime": {"app.encoder.session", "export.half"},
     "qdrant_edge": {"app.retrieval.edge_shard"},
     "torch": {"training", "export"},
     "transformers": {"training", "export"},
