@@ -8,6 +8,7 @@ that is sent alone waits for a run or two, however many thousands others have se
 job of thousands goes on however many single texts come. Knows no threads and no session.
 """
 
+import math
 import time
 from bisect import insort
 from collections.abc import Callable, Iterable, Sequence
@@ -107,7 +108,7 @@ class Queue:
         self._cost = cost
         self._clock = clock
         self._lines: tuple[list[Job], list[Job]] = ([], [])
-        self._skipped = 0
+        self._skipped = [0, 0]
         self._pace_s = FIRST_PACE_S
 
     def __len__(self) -> int:
@@ -173,13 +174,15 @@ class Queue:
 
     def _in_order(self) -> Iterable[Job]:
         """Go through all jobs, those of the line whose turn it is first."""
-        first, other = sorted(self._lines, key=lambda line: line[0].due if line else np.inf)
-        if other and self._skipped >= MOST_SKIPPED[other[0].priority]:
+        first, other = sorted(
+            (0, 1), key=lambda n: self._lines[n][0].due if self._lines[n] else math.inf
+        )
+        waiting = self._lines[other]
+        if waiting and self._skipped[other] >= MOST_SKIPPED[waiting[0].priority]:
             first, other = other, first
-            self._skipped = 0
-        elif other:
-            self._skipped += 1
-        return chain(first, other)
+        self._skipped[first] = 0
+        self._skipped[other] += 1 if self._lines[other] else 0
+        return chain(self._lines[first], self._lines[other])
 
     def _candidates(self) -> Batch:
         budget = LOOKAHEAD_BUDGETS * self._cost.max_tokens

@@ -35,7 +35,7 @@ def cost_on(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> warmup.Cost:
 def test_measure_cost_finds_fixed_cost_and_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     cost = cost_on(Machine(0.003, 1e-5), monkeypatch)
 
-    assert cost.overhead_tokens == pytest.approx((0.003 + warmup.QUEUE_S) / 1e-5)
+    assert cost.overhead_tokens == pytest.approx(0.75 * (0.003 + warmup.QUEUE_S) / 1e-5)
     assert cost.max_tokens == pytest.approx(2000, abs=1)
 
 
