@@ -3,6 +3,8 @@
     python -m export FOLDER OUT [--name NAME] [--precisions fp32,fp16,int8] [--licence LICENCE]
                      [--pooling mean|cls|last] [--max-tokens N] [--no-white-box]
 
+    python -m export --add-white-box ARTIFACT OUT
+
 FOLDER is a checkpoint of ours, or what sentence-transformers or transformers saved.
 
 Ends with 0 and one line for each precision, or with one line on stderr and nothing written: 1 if
@@ -16,6 +18,7 @@ from typing import cast, get_args
 
 from app.artifact import Precision
 from app.errors import ServiceError
+from export.addition import add_white_box
 from export.release import Order, export_checkpoint, name_from
 from training.checkpoint import CheckpointError
 from training.corpus import CorpusError
@@ -23,6 +26,7 @@ from training.folders import Pooling
 
 DESCRIPTION = "Export an encoder as a verified artifact."
 SUPPORTED: tuple[Precision, ...] = get_args(Precision)
+ADD = "--add-white-box"
 DEFAULT: tuple[Precision, ...] = ("fp32", "int8")
 
 
@@ -76,15 +80,30 @@ def parse_arguments(arguments: list[str]) -> Order:
     return Order(**found)
 
 
+def add(arguments: list[str]) -> int:
+    """Run the command that adds a white box; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m export --add-white-box")
+    parser.add_argument("artifact", type=Path, help="a static encoder's artifact without one")
+    parser.add_argument("out", type=Path, help="folder to make; must not exist")
+    parser.add_argument("--replace", action="store_true", help="replace what stands at OUT")
+    found = parser.parse_args(arguments)
+    try:
+        manifest = add_white_box(found.artifact, found.out, replace=found.replace)
+    except (ServiceError, OSError) as error:
+        return _failed(error)
+    print(f"{manifest.model_id} at {found.out}, with a white box")
+    return 0
+
+
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
+    if arguments[:1] == [ADD]:
+        return add(arguments[1:])
     order = parse_arguments(arguments)
     try:
         manifest = export_checkpoint(order)
     except (ServiceError, CheckpointError, CorpusError, OSError) as error:
-        line = " ".join(str(error).split())
-        print(f"export: {line}", file=sys.stderr)
-        return 1
+        return _failed(error)
     sizes = {file.path: file.bytes for file in manifest.files}
     print(f"{manifest.model_id} at {order.out}")
     for precision, graph in manifest.precisions.items():
@@ -98,6 +117,12 @@ def main(arguments: list[str]) -> int:
         if white_box.startswith("refused"):
             print(f"export: warning: {precision} has no white box, {white_box}", file=sys.stderr)
     return 0
+
+
+def _failed(error: Exception) -> int:
+    line = " ".join(str(error).split())
+    print(f"export: {line}", file=sys.stderr)
+    return 1
 
 
 if __name__ == "__main__":

@@ -119,7 +119,9 @@ def write_artifact(folder: Path, contents: Contents) -> Manifest:
     """
     _write(folder / TOKENIZER, contents.tokenizer)
     for precision, graphs in contents.graphs.items():
-        _write_graphs(folder, graphs, name_graphs(precision, graphs))
+        names = name_graphs(precision, graphs)
+        places = write_weights(folder / names.weights, graphs.tensors) if names.weights else {}
+        write_models(folder, graphs.models(), names, names.weights or "", places)
     _write(folder / MODEL_CARD, contents.card.encode())
     _write(folder / GOLDEN, b"")
     # Golden vectors need a manifest to encode by, so they are filled in after a first one.
@@ -138,11 +140,25 @@ def name_graphs(precision: Precision, graphs: GraphSet) -> Graph:
     return Graph(**names, weights=weights)
 
 
-def _write_graphs(folder: Path, graphs: GraphSet, names: Graph) -> None:
-    places = write_weights(folder / names.weights, graphs.tensors) if names.weights else {}
-    for role, model in graphs.models().items():
+def write_models(
+    folder: Path,
+    models: Mapping[str, onnx.ModelProto],
+    names: Graph,
+    location: str,
+    places: Mapping[str, tuple[int, int]],
+) -> None:
+    """Write graphs by role, and check each.
+
+    Args:
+        folder: Where.
+        models: By their role in the manifest.
+        names: Of their files.
+        location: Name of the file beside them that holds their outside tensors.
+        places: Offset and length in bytes of each of these.
+    """
+    for role, model in models.items():
         path = folder / getattr(names, role)
-        filled = placed(model, names.weights or "", places)
+        filled = placed(model, location, places)
         _write(path, filled.SerializeToString(deterministic=True))
         onnx.checker.check_model(str(path), full_check=True)
 

@@ -17,6 +17,9 @@ from app.encoder.session import INPUTS, OUTPUT
 from export.gradient import gradient_of
 from export.parts import EMBEDDINGS, EPSILON, OPSET, GraphSet, cut, finish, move_outside
 
+STATIC_NAME = "static_encoder"
+"""What the graphs of static encoders are called inside."""
+
 Step = tuple[str, list[str], str]
 
 
@@ -153,7 +156,7 @@ def _model(
 ) -> onnx.ModelProto:
     graph = helper.make_graph(
         [_node(*step) for step in steps],
-        "static_encoder",
+        STATIC_NAME,
         inputs,
         outputs,
         [numpy_helper.from_array(np.ascontiguousarray(v), k) for k, v in constants.items()],

@@ -112,7 +112,7 @@ def move_inside(model: onnx.ModelProto, tensors: Tensors) -> onnx.ModelProto:
     whole = copy_of(model)
     for tensor in whole.graph.initializer:
         if tensor.data_location == TensorProto.EXTERNAL:
-            value = np.ascontiguousarray(tensors[tensor.name])
+            value = np.asarray(tensors[tensor.name], order="C")
             tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
     return whole
 
@@ -121,7 +121,7 @@ def initializer(name: str, value: NDArray[Any]) -> onnx.TensorProto:
     """Make a tensor of a graph: a large one is only named, a small one stands inside."""
     if value.nbytes >= OUTSIDE_BYTES:
         return outside_tensor(name, value)
-    return numpy_helper.from_array(np.ascontiguousarray(value), name)
+    return numpy_helper.from_array(np.asarray(value, order="C"), name)
 
 
 def tensors_of(model: onnx.ModelProto, tensors: Tensors) -> dict[str, NDArray[Any]]:

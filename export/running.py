@@ -42,7 +42,7 @@ def run_graph(
         one.name for one in model.graph.initializer if one.data_location == TensorProto.EXTERNAL
     ]
     values = [
-        onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(tensors[name]))
+        onnxruntime.OrtValue.ortvalue_from_numpy(np.asarray(tensors[name], order="C"))
         for name in names
     ]
     options.add_external_initializers(names, values)

@@ -29,6 +29,7 @@ FIELDS: Mapping[str, Mapping[int, str]] = {
 MOST_DEPTH = 64
 
 _TENSOR_NAME, _EXTERNAL_DATA, _DATA_LOCATION, _EXTERNAL = 8, 13, 14, 1
+_DATA_TYPE, _RAW_DATA = 2, 9
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -70,11 +71,51 @@ def read_outline(graph: bytes) -> Outline:
             else:
                 outline.hidden.add(tensor[1])
     except (ValueError, IndexError, TypeError) as error:
-        raise ArtifactError(
-            f"got bytes that are no ONNX graph ({error}); ONNX Runtime cannot load them; expected "
-            "a graph. Export the artifact again."
-        ) from error
+        raise _malformed(error) from error
     return outline
+
+
+def read_inside(graph: bytes) -> dict[str, tuple[int, list[int], memoryview]]:
+    """Find the initializers that stand in an ONNX file itself as raw bytes.
+
+    Returns:
+        By name the type's number in onnx.proto, the shape, and a view of the content.
+
+    Raises:
+        ArtifactError: If it is no protobuf of that form.
+    """
+    found: dict[str, tuple[int, list[int], memoryview]] = {}
+    try:
+        for path, content in _walk(memoryview(graph), (_MODEL,)):
+            if path != (_MODEL, _GRAPH, _TENSOR):
+                continue
+            parts = list(_fields(content))
+            single = dict(parts)
+            raw, kind = single.get(_RAW_DATA), single.get(_DATA_TYPE)
+            if isinstance(raw, memoryview) and isinstance(kind, int):
+                shape = [size for number, value in parts if number == 1 for size in _sizes(value)]
+                found[_text(single.get(_TENSOR_NAME, b""))] = (kind, shape, raw)
+    except (ValueError, IndexError, TypeError) as error:
+        raise _malformed(error) from error
+    return found
+
+
+def _malformed(error: Exception) -> ArtifactError:
+    return ArtifactError(
+        f"got bytes that are no ONNX graph ({error}); ONNX Runtime cannot load them; expected "
+        "a graph. Export the artifact again."
+    )
+
+
+def _sizes(value: memoryview | int) -> Iterator[int]:
+    """Give the numbers of a field that is a number, or several packed into bytes."""
+    if isinstance(value, int):
+        yield value
+        return
+    place = 0
+    while place < len(value):
+        size, place = _varint(value, place)
+        yield size
 
 
 def require_no_paths(outline: Outline) -> None:

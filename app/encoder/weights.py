@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.encoder.outline import read_outline, require_no_paths
+from app.encoder.outline import read_inside, read_outline, require_no_paths
 from app.errors import ArtifactError
 
 DTYPES = {"F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I8": "<i1", "U8": "<u1"}
 """Of safetensors' names those that our graphs use, in numpy's."""
+
+_ONNX_DTYPES = {1: "<f4", 2: "<u1", 3: "<i1", 6: "<i4", 7: "<i8", 10: "<f2"}
+_ONNX_START = b"\x08"  # the key of an ONNX file's first field, its version
 
 _REMEDY = "Export the artifact again."
 
@@ -49,7 +52,11 @@ def external_tensors(graph: bytes, weights: bytes | None) -> dict[str, NDArray[A
 
 
 def read_weights(content: bytes) -> dict[str, NDArray[Any]]:
-    """View a safetensors file's tensors, without a copy.
+    """View a file's tensors, without a copy.
+
+    Args:
+        content: A safetensors file; or an ONNX graph that holds its weights itself, for the graphs
+            of a white box that share them.
 
     Raises:
         ArtifactError: If it is malformed.
@@ -57,6 +64,8 @@ def read_weights(content: bytes) -> dict[str, NDArray[Any]]:
     References:
         https://github.com/huggingface/safetensors#format
     """
+    if content[:1] == _ONNX_START and content[8:9] != b"{":
+        return _read_graph(content)
     size = int.from_bytes(content[:8], "little")
     try:
         header = json.loads(content[8 : 8 + size])
@@ -71,6 +80,20 @@ def read_weights(content: bytes) -> dict[str, NDArray[Any]]:
             f"got weights that are no safetensors file of our types ({type(error).__name__}); "
             f"expected {', '.join(DTYPES)} in one. {_REMEDY}"
         ) from error
+
+
+def _read_graph(content: bytes) -> dict[str, NDArray[Any]]:
+    found: dict[str, NDArray[Any]] = {}
+    for name, (kind, shape, raw) in read_inside(content).items():
+        if kind in _ONNX_DTYPES:
+            try:
+                found[name] = np.frombuffer(raw, dtype=_ONNX_DTYPES[kind]).reshape(shape)
+            except ValueError as error:
+                raise ArtifactError(
+                    f"got a graph whose tensor {name} is not of the shape that it says ({error}); "
+                    f"expected {shape}. {_REMEDY}"
+                ) from error
+    return found
 
 
 def _view(

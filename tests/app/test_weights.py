@@ -131,3 +131,22 @@ def test_read_weights_malformed_entry_is_refused(entry: object) -> None:
 def test_read_weights_other_content_is_refused(content: bytes) -> None:
     with pytest.raises(ArtifactError, match="no safetensors file"):
         read_weights(content)
+
+
+def test_read_weights_of_a_graph_views_what_stands_inside(
+    inside: bytes, tiny_table: np.ndarray
+) -> None:
+    found = read_weights(inside)
+
+    np.testing.assert_array_equal(found["table"], tiny_table)
+    assert not found["table"].flags.writeable
+    assert found["one"].tolist() == [1]
+    assert found["fallback"].shape == (1, tiny_table.shape[1])
+
+
+def test_read_weights_of_a_graph_with_a_wrong_shape_is_refused(inside: bytes) -> None:
+    model = onnx.load_from_string(inside)
+    next(one for one in model.graph.initializer if one.name == "table").dims[0] += 1
+
+    with pytest.raises(ArtifactError, match="tensor table is not of the shape"):
+        read_weights(model.SerializeToString())
