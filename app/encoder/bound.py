@@ -25,7 +25,7 @@ class Memory:
     """Where buffers lie and how they are made.
 
     Attributes:
-        on_host: Makes a buffer that the processor writes and reads, and gives it as an array too.
+        on_host: Makes a buffer that the processor writes: as what is bound or copied, and as array.
         on_device: Makes a buffer beside the model, or None where the host's is just that.
     """
 
@@ -38,31 +38,37 @@ class _Slot:
 
     def __init__(self, session: Any, names: Sequence[str], memory: Memory, shape: Any) -> None:
         *inputs, output = names
-        *input_shape, dim = shape  # (batch, seq, dim)
-        batch, seq = input_shape
+        batch, seq, dim = shape
         self.binding = session.io_binding()
         self.arrays: list[NDArray[np.int64]] = []
-        self._pairs: list[tuple[Any, Any]] = []
+        self._copies: list[tuple[Any, Any]] = []
+        self._result: NDArray[np.float32] | None = None
         for name in inputs:
-            host, array = memory.on_host((batch, seq), np.int64)
-            device = memory.on_device((batch, seq), np.int64) if memory.on_device else host
-            self.binding.bind_ortvalue_input(name, device)
+            value, array = memory.on_host((batch, seq), np.int64)
             self.arrays.append(array)
-            self._pairs.append((host, device))
-        host, self._result = memory.on_host((batch, dim), np.float32)
-        self._output = memory.on_device((batch, dim), np.float32) if memory.on_device else host
+            if memory.on_device is not None:
+                source, value = value, memory.on_device((batch, seq), np.int64)
+                self._copies.append((source, value))
+            self.binding.bind_ortvalue_input(name, value)
+        if memory.on_device is None:
+            self._output, self._result = memory.on_host((batch, dim), np.float32)
+        else:
+            self._output = memory.on_device((batch, dim), np.float32)
         self.binding.bind_ortvalue_output(output, self._output)
 
     def send(self) -> None:
         """Bring the inputs to the device."""
-        for host, device in self._pairs:
-            if device is not host:
-                device.update_inplace(host)
+        for source, value in self._copies:
+            value.update_inplace(source)
+        if self._copies:
+            self.binding.synchronize_inputs()
 
     def fetch(self) -> NDArray[np.float32]:
-        """Bring the output back; the array is the slot's own where the device is the host."""
-        device = self._output
-        return self._result if device.device_name() == "cpu" else np.asarray(device.numpy())
+        """Bring the output back; on the host the array is the slot's own."""
+        if self._result is not None:
+            return self._result
+        self.binding.synchronize_outputs()
+        return np.asarray(self._output.numpy())
 
 
 class BucketedRuns:
@@ -148,24 +154,25 @@ def memory_of(library: Any, provider: str, number: int) -> Memory:
     """
     value = library.OrtValue
 
-    def plain(shape: tuple[int, int], kind: type[np.generic]) -> tuple[Any, NDArray[Any]]:
+    def shared(shape: tuple[int, int], kind: type[np.generic]) -> tuple[Any, NDArray[Any]]:
         array = np.zeros(shape, dtype=kind)
-        return value.ortvalue_from_numpy(array), array  # shares the array's memory
+        return value.ortvalue_from_numpy(array), array  # the array's own memory
 
     if provider == CPU:
-        return Memory(plain, None)
+        return Memory(shared, None)
     pinned = _pinned_memory(library, number)
 
-    def on_host(shape: tuple[int, int], kind: type[np.generic]) -> tuple[Any, NDArray[Any]]:
-        if pinned is None:
-            return plain(shape, kind)
-        made = value.ortvalue_from_shape_and_type(shape, kind, memory_info=pinned)
-        array = made.numpy()
-        # A copy would never reach the device.
-        return (made, array) if array.ctypes.data == made.data_ptr() else plain(shape, kind)
+    def copied(shape: tuple[int, int], kind: type[np.generic]) -> tuple[Any, NDArray[Any]]:
+        if pinned is not None:
+            made = value.ortvalue_from_shape_and_type(shape, kind, memory_info=pinned)
+            array = made.numpy()
+            if array.ctypes.data == made.data_ptr():  # else it is a copy, which nobody reads
+                return made, array
+        array = np.zeros(shape, dtype=kind)
+        return array, array
 
     return Memory(
-        on_host,
+        copied,
         lambda shape, kind: value.ortvalue_from_shape_and_type(shape, kind, "cuda", number),
     )
 

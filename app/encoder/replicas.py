@@ -3,6 +3,7 @@
 Several share one queue: on GPUs one each, on the CPU each with a share of the threads.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,9 @@ from app.encoder.session import Session, choose_precision, likely_provider
 from app.encoder.split import Cost
 from app.encoder.tokenizer import Tokenizer
 from app.encoder.warmup import measure_cost, run_all, warm_up
+from app.errors import ProviderError
+
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,16 @@ def open_replicas(
         for number in range(hardware.replicas)
     ]
     del model, weights
+    found = {session.provider for session in sessions}
+    if len(found) > 1:
+        raise ProviderError(
+            f"got sessions on {' and '.join(sorted(found))}; expected one provider for all "
+            f"{hardware.replicas} replicas. Set TYNTEGRA_REPLICAS to the number of GPUs at most."
+        )
+    if provider != CPU and found == {CPU}:
+        # What was chosen for a GPU may be the slowest there is on the CPU.
+        _LOGGER.warning("No session came up on a GPU, so the encoder runs on the CPU")
+        return open_replicas(artifact, replace(hardware, device="cpu"), precision, max_batch_tokens)
     texts, expected = unpack_golden(contents[GOLDEN], chosen(manifest), manifest.dim)
     rows = [row.ids for row in tokenizer.tokenize(texts, "document")]
     for session in sessions:

@@ -227,6 +227,8 @@ def _open_on_gpu(
         return None
     offered = onnxruntime.get_available_providers()
     wanted = [one for one in hardware.gpu_providers(number) if one[0] in offered]
+    if hardware.tensorrt is not None:
+        hardware.tensorrt.mkdir(parents=True, exist_ok=True)
     onnxruntime.preload_dlls(directory="")
     try:
         return _open(graph, options, [*wanted, CPU])

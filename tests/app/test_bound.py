@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.artifact import Manifest, load_manifest
-from app.encoder.bound import BucketedRuns, memory_of
+from app.encoder.bound import BucketedRuns, Memory, memory_of
 from app.encoder.buckets import Buckets
 from app.encoder.hardware import CPU, MOST_ROWS
 from app.encoder.jobs import Job, Queue
@@ -48,15 +48,26 @@ def session(tiny_artifact: Path, manifest: Manifest) -> Session:
 Make = Callable[[], tuple[BucketedRuns, Recorded]]
 
 
-@pytest.fixture
-def make(session: Session, manifest: Manifest) -> Make:
+def memory_apart() -> Memory:
+    """Buffers of the host and of a device that are copied, though both lie in the same memory."""
+
+    def on_host(shape: tuple[int, int], kind: Any) -> tuple[Any, Any]:
+        array = np.zeros(shape, dtype=kind)
+        return array, array
+
+    return Memory(on_host, onnxruntime.OrtValue.ortvalue_from_shape_and_type)
+
+
+@pytest.fixture(params=["shared", "apart"])
+def make(request: pytest.FixtureRequest, session: Session, manifest: Manifest) -> Make:
     def made() -> tuple[BucketedRuns, Recorded]:
         recorded = Recorded(session._session)
+        is_shared = request.param == "shared"
         runs = BucketedRuns(
             recorded,
             (*INPUTS, OUTPUT),
             BUCKETS,
-            memory_of(onnxruntime, CPU, 0),
+            memory_of(onnxruntime, CPU, 0) if is_shared else memory_apart(),
             dim=manifest.dim,
             pad_id=manifest.pad_id,
             options=lambda number: number,
