@@ -28,7 +28,7 @@ from export.parts import (
     tensors_of,
     write_weights,
 )
-from export.tracing import MASK, STATES, Trace, trace
+from export.tracing import MASK, STATES, trace
 from training.model import Encoder
 
 FUSABLE_OPSET = 17
@@ -45,7 +45,11 @@ def half_transformer_graphs(encoder: Encoder) -> GraphSet:
         The graph alone; the white box is float32's.
     """
     whole = trace(encoder, FUSABLE_OPSET)
-    body = _halved(whole, getattr(encoder, "backbone", None))
+    fused = _optimized(whole.part(INPUTS, STATES), whole.tensors, encoder)
+    with _quiet():
+        fused.convert_float_to_float16(keep_io_types=True, use_symbolic_shape_infer=True)
+    fused.topological_sort()
+    body = fused.model
     head = whole.part([STATES, MASK], OUTPUT)
     inside = {one.name: numpy_helper.to_array(one) for one in body.graph.initializer}
     inside |= {
@@ -73,16 +77,23 @@ def count_fused(model: onnx.ModelProto) -> dict[str, int]:
     return found
 
 
-def _halved(whole: Trace, backbone: Any) -> onnx.ModelProto:
-    """Fuse the part up to the token states and put it in half precision."""
+def fuse(encoder: Encoder) -> onnx.ModelProto:
+    """Fuse a transformer encoder's graph in float32, to compare; its weights inside."""
+    whole = trace(encoder, FUSABLE_OPSET)
+    model = _optimized(whole.part(INPUTS, OUTPUT), whole.tensors, encoder).model
+    model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+    return stamp(model)
+
+
+def _optimized(model: onnx.ModelProto, tensors: Tensors, encoder: Encoder) -> Any:
+    """Run the optimizer; gives the library's own wrapping of a model."""
     # Imported late: it takes seconds, and the session's module has to load the library first.
     from onnxruntime.transformers.optimizer import optimize_model
 
-    body = whole.part(INPUTS, STATES)
-    layout = getattr(backbone, "config", None)
+    layout = getattr(getattr(encoder, "backbone", None), "config", None)
     with tempfile.TemporaryDirectory() as folder, _quiet():
-        path = _saved(Path(folder), body, tensors_of(body, whole.tensors))
-        fused = optimize_model(
+        path = _saved(Path(folder), model, tensors_of(model, tensors))
+        return optimize_model(
             str(path),
             model_type="bert",
             num_heads=getattr(layout, "num_attention_heads", 0),
@@ -90,9 +101,6 @@ def _halved(whole: Trace, backbone: Any) -> onnx.ModelProto:
             opt_level=0,  # no session, and so nothing that depends on this machine
             use_gpu=True,
         )
-        fused.convert_float_to_float16(keep_io_types=True, use_symbolic_shape_infer=True)
-        fused.topological_sort()
-    return fused.model
 
 
 def _saved(folder: Path, model: onnx.ModelProto, tensors: Tensors) -> Path:
