@@ -17,7 +17,8 @@ from app.api.problems import responses
 from app.api.state import Service
 from app.api.wire import JSON, CollectionName, Lang, Reply, Texts, Wire
 from app.errors import InvalidInputError
-from app.retrieval.store import MAX_TOP_K, Filter, Hit, VectorStore
+from app.retrieval.filters import Filter, languages
+from app.retrieval.store import MAX_TOP_K, Hit, VectorStore
 
 SEARCHED_AT_ONCE = 8
 """Queries of one store call, which goes on to its end even if nobody waits for it any more."""
@@ -135,7 +136,7 @@ async def _search(
 
 def as_filter(sent: SearchFilter | None) -> Filter | None:
     """Read a filter off the wire."""
-    return Filter(lang=tuple(sent.lang)) if sent is not None and sent.lang else None
+    return languages(*sent.lang) if sent is not None and sent.lang else None
 
 
 def describe_hit(hit: Hit) -> dict[str, Any]:

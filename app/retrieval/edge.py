@@ -23,17 +23,18 @@ from app.errors import (
     StoreError,
 )
 from app.retrieval import edge_files
+from app.retrieval.documents import Document
 from app.retrieval.edge_collection import EdgeCollection
+from app.retrieval.filters import Filter, In, require_filter
 from app.retrieval.lock import RootLock
 from app.retrieval.points import (
     MAX_DIM,
     require_doc_id,
-    require_langs,
     require_name,
     require_top_k,
     unit_rows,
 )
-from app.retrieval.store import Collection, Document, Filter, Hit
+from app.retrieval.store import Collection, Hit
 
 RESERVE_BYTES = 256 << 20
 _TEND_EVERY_S = 1.0
@@ -189,7 +190,13 @@ class EdgeStore:
         """Find each query's nearest documents: exactly up to 20,000 documents, above by HNSW."""
         collection = self._find(name)
         rows = unit_rows(vectors, collection.meta.dim)
-        langs = require_langs(where.lang) if where is not None else []
+        langs: list[str] = []
+        if where is not None:
+            match require_filter(where):
+                case In("lang", values):
+                    langs = [str(value) for value in values]
+                case _:
+                    raise InvalidInputError("This engine filters by language only.")
         return collection.search(rows, require_top_k(top_k), langs)
 
     def flush(self, name: str) -> None:

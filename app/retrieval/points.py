@@ -9,7 +9,7 @@ import json
 import re
 import uuid
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -139,17 +139,6 @@ def to_document(payload: Mapping[str, Any]) -> Document:
         lang=payload.get("lang"),
         metadata=json.loads(payload["metadata"]),
     )
-
-
-def require_langs(langs: Sequence[str]) -> list[str]:
-    """Return a filter's languages as a list.
-
-    Raises:
-        InvalidInputError: If one is not a string that can be encoded.
-    """
-    for lang in langs:
-        _require_text(lang, "filter.lang")
-    return list(langs)
 
 
 def _require_text(value: str, field: str) -> bytes:

@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import httpx
@@ -21,16 +20,15 @@ from pydantic import BaseModel
 from app.api.state import Openers, Service
 from app.encoder.encoded import Timings
 from app.errors import (
-    ConflictError,
     InferenceError,
     InvalidInputError,
-    NotFoundError,
     OverloadedError,
 )
 from app.main import create_app
-from app.retrieval.store import Collection, Document, Filter, Hit
 from app.server import bind, build_server
 from app.settings import Settings
+
+from .reference_store import ReferenceStore
 
 DIM = 32
 
@@ -153,77 +151,8 @@ class FakeEncoder:
         self.closed = True
 
 
-class FakeStore:
-    """A dictionary of documents and vectors."""
-
-    def __init__(self) -> None:
-        self.made: dict[str, tuple[int, str, dict[str, tuple[Document, Any]]]] = {}
-        self.closed = False
-
-    def _find(self, name: str) -> tuple[int, str, dict[str, tuple[Document, Any]]]:
-        if name not in self.made:
-            raise NotFoundError(f"There is no collection {name}; create it first.")
-        return self.made[name]
-
-    def create(self, name: str, dim: int, model: str) -> Collection:
-        made = self.made.setdefault(name, (dim, model, {}))
-        if made[:2] != (dim, model):
-            raise ConflictError(f"{name} has another model; drop it.")
-        return self.describe(name)
-
-    def drop(self, name: str) -> None:
-        self._find(name)
-        del self.made[name]
-
-    def collections(self) -> list[Collection]:
-        return [self.describe(name) for name in sorted(self.made)]
-
-    def describe(self, name: str) -> Collection:
-        dim, model, documents = self._find(name)
-        return Collection(name, dim, model, len(documents))
-
-    def upsert(self, name: str, documents: Sequence[Document], vectors: NDArray[np.float32]) -> int:
-        found = self._find(name)[2]
-        rows = {d.doc_id: (d, v) for d, v in zip(documents, vectors, strict=True)}
-        found.update(rows)
-        return len(rows)
-
-    def delete(self, name: str, doc_ids: Sequence[str]) -> int:
-        found = self._find(name)[2]
-        return sum(found.pop(doc_id, None) is not None for doc_id in doc_ids)
-
-    def get(self, name: str, doc_ids: Sequence[str]) -> list[Document]:
-        found = self._find(name)[2]
-        return [found[doc_id][0] for doc_id in doc_ids if doc_id in found]
-
-    def count(self, name: str) -> int:
-        return len(self._find(name)[2])
-
-    def search(
-        self,
-        name: str,
-        vectors: NDArray[np.float32],
-        top_k: int,
-        where: Filter | None = None,
-    ) -> list[list[Hit]]:
-        rows = list(self._find(name)[2].values())
-        if where is not None:
-            rows = [(d, v) for d, v in rows if d.lang in where.lang]
-        results = []
-        for vector in vectors:
-            scored = sorted((-float(vector @ v), d.doc_id, d) for d, v in rows)
-            results.append([Hit(r, -s, d) for r, (s, _, d) in enumerate(scored[:top_k], 1)])
-        return results
-
-    def flush(self, name: str) -> None:
-        self._find(name)
-
-    def snapshot(self, name: str, target: Path) -> Path:
-        self._find(name)
-        return target
-
-    def close(self) -> None:
-        self.closed = True
+class FakeStore(ReferenceStore):
+    """A store in memory."""
 
 
 @dataclass

@@ -16,8 +16,9 @@ import pytest
 
 from app.errors import ConflictError, NotFoundError, NotReadyError, StoreError
 from app.retrieval import edge, edge_collection, edge_shard
+from app.retrieval.documents import Document
 from app.retrieval.edge import EdgeStore
-from app.retrieval.store import Document, Filter
+from app.retrieval.filters import languages
 
 DIM = 8
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -361,7 +362,7 @@ def test_search_above_the_exact_limit_uses_the_index_and_still_finds(tmp_path, m
     rows = vectors_of(3000)
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     queries = vectors_of(100, seed=7)
-    found = store.search("demo", queries, 10, Filter(("eng_Latn",)))
+    found = store.search("demo", queries, 10, languages("eng_Latn"))
     true = np.argsort(-(queries @ unit.T), axis=1)[:, :10]
     overlap = [
         len({f"d{i}" for i in best} & {h.document.doc_id for h in hits})
@@ -387,7 +388,7 @@ def test_one_writer_and_four_readers_see_only_whole_states(tmp_path):
         try:
             last = 0
             while not stop.is_set():
-                hits = store.search("demo", rows[number][None], 40, Filter(("eng_Latn",)))[0]
+                hits = store.search("demo", rows[number][None], 40, languages("eng_Latn"))[0]
                 versions = {int(hit.document.metadata["v"]) for hit in hits}
                 assert len(hits) == 40
                 assert len(versions) == 1

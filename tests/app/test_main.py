@@ -167,7 +167,7 @@ def test_stop_closes_encoder_and_store(start: Any) -> None:
     async def check() -> None:
         async with start(demo=True) as running:
             assert not running.encoder.closed
-            assert len(running.store.made["demo"][2]) > 10
+            assert len(running.store.made["demo"].entries) > 10
         assert running.encoder.closed
         assert running.store.closed
         assert running.service.phase == "stopped"

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from app.errors import ConflictError, InvalidInputError, NotFoundError, NotReadyError
+from app.retrieval.documents import Document
 from app.retrieval.edge import EdgeStore
-from app.retrieval.store import MAX_TOP_K, Document, Filter, VectorStore
+from app.retrieval.filters import languages
+from app.retrieval.store import MAX_TOP_K, VectorStore
 
 DIM = 8
 ENGINES = {"edge": lambda root: EdgeStore.open(root, reserve_bytes=0)}
@@ -247,7 +249,7 @@ def test_delete_counts_what_was_there_and_hides_it(filled):
 def test_search_any_top_k_and_filter_equals_brute_force(steady, top_k, langs):
     documents, vectors = corpus(60)
     queries = vectors_of(4, seed=5)
-    found = steady.search("demo", queries, top_k, Filter(langs))
+    found = steady.search("demo", queries, top_k, languages(*langs) if langs else None)
     for query, hits in zip(queries, found, strict=True):
         ids = [hit.document.doc_id for hit in hits]
         assert ids == expected_ids(documents, vectors, query, top_k, langs)
@@ -296,7 +298,7 @@ def test_search_vectors_that_do_not_fit_are_refused(steady, queries):
 
 def test_search_filter_with_a_lone_surrogate_is_refused(steady):
     with pytest.raises(InvalidInputError, match="surrogate"):
-        steady.search("demo", vectors_of(1), 1, Filter(("\ud800",)))
+        steady.search("demo", vectors_of(1), 1, languages("\ud800"))
 
 
 def test_reopen_after_close_finds_everything(open_store, tmp_path):
@@ -376,7 +378,9 @@ class Program(RuleBasedStateMachine):
     @rule(number=st.integers(0, 39), top_k=st.integers(1, 15), langs=st.sets(LANGS, max_size=2))
     def search(self, number, top_k, langs):
         wanted = tuple(lang for lang in langs if lang)
-        hits = self.store.search("demo", POOL[number][None], top_k, Filter(wanted))[0]
+        hits = self.store.search(
+            "demo", POOL[number][None], top_k, languages(*wanted) if wanted else None
+        )[0]
         documents = [document for document, _ in self.model.values()]
         vectors = [POOL[v] for _, v in self.model.values()]
         ids = expected_ids(documents, vectors, POOL[number], top_k, wanted)
@@ -449,5 +453,5 @@ def test_upsert_any_document_comes_back_equal(module_store, doc_id, text, lang, 
     module_store.upsert("demo", [document], vectors_of(1))
     assert module_store.get("demo", [doc_id]) == [document]
     if lang:
-        hits = module_store.search("demo", vectors_of(1), MAX_TOP_K, Filter((lang,)))[0]
+        hits = module_store.search("demo", vectors_of(1), MAX_TOP_K, languages(lang))[0]
         assert doc_id in [hit.document.doc_id for hit in hits]

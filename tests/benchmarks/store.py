@@ -22,9 +22,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from app.retrieval.documents import Document
 from app.retrieval.edge import EdgeStore
 from app.retrieval.edge_shard import EXACT_LIMIT
-from app.retrieval.store import Document, Filter
+from app.retrieval.filters import Filter, languages
 
 DIM = 384
 BATCH = 500
@@ -133,7 +134,7 @@ def measure(root: Path, n: int) -> dict:
         figures |= stall_while(collection.build, store, queries[0])
         figures |= {"search_indexed_ms": percentiles(search(store, queries, None))}
     figures |= {
-        "search_filtered_ms": percentiles(search(store, queries, Filter((LANGS[1],)))),
+        "search_filtered_ms": percentiles(search(store, queries, languages(LANGS[1]))),
         "recall_at_10": round(recall(store, vectors, queries), 4),
         "close_s": round(timed(store.close), 2),
     }

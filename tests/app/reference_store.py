@@ -1,0 +1,246 @@
+"""A store in memory that does what ``VectorStore`` says, in the plainest way: the judge."""
+
+import copy
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import ConflictError, InvalidInputError, NotFoundError
+from app.retrieval.documents import Document, Span
+from app.retrieval.filters import Filter, matches, require_filter
+from app.retrieval.lexical import document_weights, idf, query_weights
+from app.retrieval.store import Collection, Hit, Options, Page
+
+
+@dataclass
+class Entry:
+    document: Document
+    spans: list[Span]
+    vectors: NDArray[np.float32]
+
+    @property
+    def passages(self) -> list[str]:
+        return [self.document.text[start:end] for start, end in self.spans]
+
+
+@dataclass
+class Made:
+    dim: int
+    model: str
+    options: Options
+    entries: dict[str, Entry] = field(default_factory=dict)
+
+
+class ReferenceStore:
+    """Methods are those of ``VectorStore``; nothing is durable but snapshots."""
+
+    def __init__(self) -> None:
+        self.made: dict[str, Made] = {}
+        self.closed = False
+
+    def _find(self, name: str) -> Made:
+        if name not in self.made:
+            raise NotFoundError(f"There is no collection {name}; create it first.")
+        return self.made[name]
+
+    def create(self, name: str, dim: int, model: str, options: Options | None = None) -> Collection:
+        asked = (dim, model, options or Options())
+        made = self.made.setdefault(name, Made(*asked))
+        if (made.dim, made.model, made.options) != asked:
+            raise ConflictError(f"{name} has another dim, model or options; drop it.")
+        return self.describe(name)
+
+    def drop(self, name: str) -> None:
+        self._find(name)
+        del self.made[name]
+
+    def collections(self) -> list[Collection]:
+        return [self.describe(name) for name in sorted(self.made)]
+
+    def describe(self, name: str) -> Collection:
+        made = self._find(name)
+        return Collection(name, made.dim, made.model, len(made.entries), made.options)
+
+    def languages(self, name: str) -> dict[str, int]:
+        entries = self._find(name).entries.values()
+        return dict(Counter(entry.document.lang or "" for entry in entries).most_common())
+
+    def size_bytes(self, name: str) -> int:
+        return sum(entry.vectors.nbytes for entry in self._find(name).entries.values())
+
+    def unavailable(self) -> dict[str, str]:
+        return {}
+
+    def replace(self, name: str, by: str) -> Collection:
+        self._find(name)
+        self.made[name] = self._find(by)
+        if by != name:
+            del self.made[by]
+        return self.describe(name)
+
+    def upsert(
+        self,
+        name: str,
+        documents: Sequence[Document],
+        vectors: NDArray[np.float32],
+        spans: Sequence[Sequence[Span]] | None = None,
+    ) -> int:
+        entries = self._find(name).entries
+        every = spans if spans is not None else [[(0, len(d.text))] for d in documents]
+        ends = np.cumsum([len(some) for some in every])
+        if len(every) != len(documents) or (len(ends) and ends[-1] != len(vectors)):
+            raise InvalidInputError("Give one vector for each passage.")
+        parts = np.split(np.asarray(vectors), ends[:-1])
+        fresh = {
+            document.doc_id: Entry(document, list(some), rows)
+            for document, some, rows in zip(documents, every, parts, strict=False)
+        }
+        entries.update(fresh)
+        return len(fresh)
+
+    def delete(self, name: str, doc_ids: Sequence[str]) -> int:
+        entries = self._find(name).entries
+        return sum(entries.pop(doc_id, None) is not None for doc_id in doc_ids)
+
+    def delete_where(self, name: str, where: Filter) -> int:
+        return self.delete(name, [d.doc_id for d in self._documents(name, where)])
+
+    def get(self, name: str, doc_ids: Sequence[str]) -> list[Document]:
+        entries = self._find(name).entries
+        return [entries[doc_id].document for doc_id in doc_ids if doc_id in entries]
+
+    def scan(
+        self, name: str, after: str | None = None, limit: int = 1000, *, vectors: bool = False
+    ) -> Page:
+        made = self._find(name)
+        names = sorted(doc_id for doc_id in made.entries if after is None or doc_id > after)
+        found = [made.entries[doc_id] for doc_id in names[:limit]]
+        rows = [entry.vectors for entry in found] or [np.empty((0, made.dim), np.float32)]
+        return Page(
+            [entry.document for entry in found],
+            [entry.spans for entry in found],
+            np.concatenate(rows) if vectors else None,
+            names[limit - 1] if len(names) > limit else None,
+        )
+
+    def count(self, name: str, where: Filter | None = None) -> int:
+        return sum(1 for _ in self._documents(name, where))
+
+    def search(
+        self,
+        name: str,
+        vectors: NDArray[np.float32],
+        top_k: int,
+        where: Filter | None = None,
+        *,
+        offset: int = 0,
+        exact: bool = False,
+    ) -> list[list[Hit]]:
+        entries = self._find(name).entries
+        found = list(self._documents(name, where))
+        results = []
+        for vector in vectors:
+            scored = []
+            for document in found:
+                scores = entries[document.doc_id].vectors @ vector
+                best = int(np.argmax(scores))
+                scored.append((float(scores[best]), document, best))
+            results.append(self._ranked(name, scored, top_k, offset))
+        return results
+
+    def match(
+        self,
+        name: str,
+        queries: Sequence[str],
+        top_k: int,
+        where: Filter | None = None,
+        *,
+        offset: int = 0,
+    ) -> list[list[Hit]]:
+        entries = self._find(name).entries
+        weights = {
+            doc_id: [
+                dict(zip(sparse.indices, sparse.values, strict=True))
+                for sparse in map(document_weights, entry.passages)
+            ]
+            for doc_id, entry in entries.items()
+        }
+        passages = [passage for several in weights.values() for passage in several]
+        having = Counter(token for passage in passages for token in passage)
+        results = []
+        for query in queries:
+            asked = query_weights(query)
+            scored = []
+            for document in self._documents(name, where):
+                scores = [
+                    math.fsum(
+                        times * idf(len(passages), having[token]) * passage.get(token, 0.0)
+                        for token, times in zip(asked.indices, asked.values, strict=True)
+                    )
+                    for passage in weights[document.doc_id]
+                ]
+                best = int(np.argmax(scores))
+                if scores[best] > 0:
+                    scored.append((scores[best], document, best))
+            results.append(self._ranked(name, scored, top_k, offset))
+        return results
+
+    def flush(self, name: str) -> None:
+        self._find(name)
+
+    def snapshot(self, name: str, target: Path) -> Path:
+        made, path = self._find(name), target / name
+        if path.exists():
+            raise ConflictError(f"{path} exists; name another directory.")
+        path.mkdir(parents=True)
+        entries = [
+            [asdict(entry.document), entry.spans, entry.vectors.tolist()]
+            for entry in made.entries.values()
+        ]
+        content = {"dim": made.dim, "model": made.model, "options": asdict(made.options)}
+        (path / "all.json").write_text(json.dumps(content | {"entries": entries}))
+        return path
+
+    def restore(self, name: str, source: Path) -> Collection:
+        if name in self.made:
+            raise ConflictError(f"{name} exists; drop it first.")
+        try:
+            content = json.loads((source / "all.json").read_text())
+        except (OSError, ValueError) as error:
+            raise InvalidInputError(f"There is no snapshot at {source}: {error}.") from error
+        made = Made(content["dim"], content["model"], Options(**content["options"]))
+        for document, spans, rows in content["entries"]:
+            entry = Entry(
+                Document(**document), [(a, b) for a, b in spans], np.asarray(rows, np.float32)
+            )
+            made.entries[entry.document.doc_id] = entry
+        self.made[name] = copy.deepcopy(made)
+        return self.describe(name)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def _documents(self, name: str, where: Filter | None) -> Iterable[Document]:
+        entries = self._find(name).entries
+        if where is not None:
+            require_filter(where)
+        for entry in entries.values():
+            if where is None or matches(where, entry.document):
+                yield entry.document
+
+    def _ranked(
+        self, name: str, scored: list[tuple[float, Document, int]], top_k: int, offset: int
+    ) -> list[Hit]:
+        entries = self._find(name).entries
+        scored.sort(key=lambda one: (-one[0], one[1].doc_id))
+        hits = []
+        for rank, (score, document, best) in enumerate(scored, 1):
+            spans = entries[document.doc_id].spans
+            hits.append(Hit(rank, score, document, spans[best] if len(spans) > 1 else None))
+        return hits[offset : offset + top_k]
