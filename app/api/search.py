@@ -12,29 +12,18 @@ from app.api.bodies import StrictRoute
 from app.api.dependencies import OpenService
 from app.api.encoder import Vectors
 from app.api.encoding import count_encoded, encode, timing_headers
+from app.api.filters import FilterWire, as_filter
 from app.api.limits import answer_in_time, clean_texts
 from app.api.problems import responses
 from app.api.state import Service
-from app.api.wire import JSON, CollectionName, Lang, Reply, Texts, Wire
+from app.api.wire import JSON, CollectionName, Reply, Texts, Wire
 from app.errors import InvalidInputError
-from app.retrieval.filters import Filter, languages
 from app.retrieval.store import MAX_TOP_K, Hit, VectorStore
 
 SEARCHED_AT_ONCE = 8
 """Queries of one store call, which goes on to its end even if nobody waits for it any more."""
 
 router = APIRouter(route_class=StrictRoute, tags=["search"])
-
-
-class SearchFilter(Wire):
-    """Which documents may be hits."""
-
-    lang: list[Lang] = Field(
-        default=[],
-        max_length=64,
-        description="languages, such as `yor_Latn`; none: any",
-        examples=[["eng_Latn"]],
-    )
 
 
 class SearchRequest(Wire):
@@ -46,7 +35,7 @@ class SearchRequest(Wire):
         examples=["how to make water safe to drink"],
     )
     top_k: int = Field(default=10, ge=1, le=MAX_TOP_K, description="hits of each query, at most")
-    filter: SearchFilter | None = Field(default=None, description="restricts the hits")
+    filter: FilterWire | None = Field(default=None, description="restricts the hits")
 
 
 class HitReply(Reply):
@@ -132,11 +121,6 @@ async def _search(
 
         found += await service.in_store(find)
     return found, encoded
-
-
-def as_filter(sent: SearchFilter | None) -> Filter | None:
-    """Read a filter off the wire."""
-    return languages(*sent.lang) if sent is not None and sent.lang else None
 
 
 def describe_hit(hit: Hit) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What every message on the wire shares: strict types, no unknown fields, names with bounds."""
 
 import math
+from collections.abc import KeysView
 from functools import cache
 from typing import Annotated, Any
 
@@ -29,6 +30,11 @@ MAX_KEYS = 64
 MAX_VALUE_CHARS = 4096
 MAX_METADATA_CHARS = 8192
 """Keys and strings of a document's metadata together: an answer repeats them for each hit."""
+MAX_KEY_CHARS = 128
+KEYS = f"keys should have 1 to {MAX_KEY_CHARS} characters of Unicode"
+VALUES = (
+    f"strings of at most {MAX_VALUE_CHARS} characters, 64-bit integers, finite numbers or booleans"
+)
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
 
@@ -41,8 +47,8 @@ class Wire(BaseModel):
     @classmethod
     def _name_the_known_fields(cls, data: Any) -> Any:
         # Pydantic's own message would put the unknown name, which is input, into the location.
-        if isinstance(data, dict) and not data.keys() <= cls.model_fields.keys():
-            known = ", ".join(cls.model_fields) or "none"
+        if isinstance(data, dict) and not data.keys() <= _own_names(cls):
+            known = ", ".join(_own_names(cls)) or "none"
             raise PydanticCustomError(
                 "unknown_field", "has an unknown field; known are: {known}", {"known": known}
             )
@@ -62,8 +68,14 @@ def known_names() -> frozenset[str]:
 
 @cache
 def _names_of(model: type[BaseModel]) -> frozenset[str]:
-    names = frozenset(model.model_fields)
+    names = frozenset(_own_names(model))
     return names.union(*(_names_of(child) for child in model.__subclasses__()))
+
+
+@cache
+def _own_names(model: type[BaseModel]) -> KeysView[str]:
+    fields = model.model_fields.items()
+    return {field.alias or name: None for name, field in fields}.keys()
 
 
 def _as_list(value: Any) -> Any:
@@ -76,19 +88,10 @@ def _check_metadata(value: Any) -> dict[str, str | int | float | bool]:
             "metadata", "should be an object of at most {most} entries", {"most": MAX_KEYS}
         )
     for key, entry in value.items():
-        if not 1 <= len(key) <= 128 or not _is_unicode(key):
-            raise PydanticCustomError("metadata", "keys should have 1 to 128 characters of Unicode")
-        fits = isinstance(entry, bool) or (isinstance(entry, int) and _LEAST <= entry <= _MOST)
-        fits = fits or (isinstance(entry, float) and math.isfinite(entry))
-        if isinstance(entry, str):
-            fits = len(entry) <= MAX_VALUE_CHARS and _is_unicode(entry)
-        if not fits:
-            raise PydanticCustomError(
-                "metadata",
-                "values should be strings of at most {most} characters, 64-bit integers, finite "
-                "numbers or booleans",
-                {"most": MAX_VALUE_CHARS},
-            )
+        if not is_key(key):
+            raise PydanticCustomError("metadata", "{keys}", {"keys": KEYS})
+        if not is_value(entry):
+            raise PydanticCustomError("metadata", "values should be {values}", {"values": VALUES})
     if _chars_of(value) > MAX_METADATA_CHARS:
         raise PydanticCustomError(
             "metadata",
@@ -101,6 +104,20 @@ def _check_metadata(value: Any) -> dict[str, str | int | float | bool]:
 def _chars_of(metadata: dict[str, Any]) -> int:
     strings = sum(len(entry) for entry in metadata.values() if isinstance(entry, str))
     return sum(map(len, metadata)) + strings
+
+
+def is_key(key: str) -> bool:
+    """Tell whether a string may name a field of metadata."""
+    return 1 <= len(key) <= MAX_KEY_CHARS and _is_unicode(key)
+
+
+def is_value(entry: Any) -> bool:
+    """Tell whether a field of metadata may have this value."""
+    if isinstance(entry, str):
+        return len(entry) <= MAX_VALUE_CHARS and _is_unicode(entry)
+    if isinstance(entry, int):  # booleans too
+        return _LEAST <= entry <= _MOST
+    return isinstance(entry, float) and math.isfinite(entry)
 
 
 def _is_unicode(text: str) -> bool:
@@ -118,18 +135,19 @@ _TEXTS_SCHEMA = {
         },
     ]
 }
+KEY_SCHEMA = {"minLength": 1, "maxLength": MAX_KEY_CHARS}
+VALUE_SCHEMAS: list[dict[str, Any]] = [
+    {"type": "string", "maxLength": MAX_VALUE_CHARS},
+    {"type": "integer", "minimum": _LEAST, "maximum": _MOST},
+    {"type": "number"},
+    {"type": "boolean"},
+]
+"""What ``is_value`` says, as JSON Schema."""
 _METADATA_SCHEMA = {
     "type": "object",
     "maxProperties": MAX_KEYS,
-    "propertyNames": {"minLength": 1, "maxLength": 128},
-    "additionalProperties": {
-        "anyOf": [
-            {"type": "string", "maxLength": MAX_VALUE_CHARS},
-            {"type": "integer", "minimum": _LEAST, "maximum": _MOST},
-            {"type": "number"},
-            {"type": "boolean"},
-        ]
-    },
+    "propertyNames": KEY_SCHEMA,
+    "additionalProperties": {"anyOf": VALUE_SCHEMAS},
 }
 
 Texts = Annotated[
