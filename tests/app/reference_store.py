@@ -1,6 +1,6 @@
 """A store in memory that does what ``VectorStore`` says, in the plainest way: the judge."""
 
-import copy
+import hashlib
 import json
 import math
 from collections import Counter
@@ -11,22 +11,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import ConflictError, InvalidInputError, NotFoundError
+from app.errors import ConflictError, InvalidInputError, NotFoundError, NotReadyError
+from app.retrieval.checks import (
+    Entry,
+    require_collection,
+    require_entries,
+    require_limit,
+    require_offset,
+    require_query,
+    require_same,
+)
 from app.retrieval.documents import Document, Span
 from app.retrieval.filters import Filter, matches, require_filter
 from app.retrieval.lexical import document_weights, idf, query_weights
+from app.retrieval.points import require_doc_id, require_name, require_top_k, unit_rows
 from app.retrieval.store import Collection, Hit, Options, Page
-
-
-@dataclass
-class Entry:
-    document: Document
-    spans: list[Span]
-    vectors: NDArray[np.float32]
-
-    @property
-    def passages(self) -> list[str]:
-        return [self.document.text[start:end] for start, end in self.spans]
 
 
 @dataclass
@@ -38,22 +37,34 @@ class Made:
 
 
 class ReferenceStore:
-    """Methods are those of ``VectorStore``; nothing is durable but snapshots."""
+    """Methods are those of ``VectorStore``; nothing is durable but snapshots.
 
-    def __init__(self) -> None:
-        self.made: dict[str, Made] = {}
+    Args:
+        made: Collections to go on with, those of another store that was closed.
+    """
+
+    def __init__(self, made: dict[str, Made] | None = None) -> None:
+        self.made: dict[str, Made] = {} if made is None else made
         self.closed = False
 
     def _find(self, name: str) -> Made:
+        require_name(name)
+        self._require_open()
         if name not in self.made:
             raise NotFoundError(f"There is no collection {name}; create it first.")
         return self.made[name]
 
+    def _require_open(self) -> None:
+        if self.closed:
+            raise NotReadyError("The store is closed; open it again.")
+
     def create(self, name: str, dim: int, model: str, options: Options | None = None) -> Collection:
         asked = (dim, model, options or Options())
-        made = self.made.setdefault(name, Made(*asked))
-        if (made.dim, made.model, made.options) != asked:
-            raise ConflictError(f"{name} has another dim, model or options; drop it.")
+        require_collection(name, *asked)
+        self._require_open()
+        if name in self.made:
+            return require_same(self.describe(name), *asked)
+        self.made[name] = Made(*asked)
         return self.describe(name)
 
     def drop(self, name: str) -> None:
@@ -61,6 +72,7 @@ class ReferenceStore:
         del self.made[name]
 
     def collections(self) -> list[Collection]:
+        self._require_open()
         return [self.describe(name) for name in sorted(self.made)]
 
     def describe(self, name: str) -> Collection:
@@ -92,33 +104,29 @@ class ReferenceStore:
         spans: Sequence[Sequence[Span]] | None = None,
     ) -> int:
         entries = self._find(name).entries
-        every = spans if spans is not None else [[(0, len(d.text))] for d in documents]
-        ends = np.cumsum([len(some) for some in every])
-        if len(every) != len(documents) or (len(ends) and ends[-1] != len(vectors)):
-            raise InvalidInputError("Give one vector for each passage.")
-        parts = np.split(np.asarray(vectors), ends[:-1])
-        fresh = {
-            document.doc_id: Entry(document, list(some), rows)
-            for document, some, rows in zip(documents, every, parts, strict=False)
-        }
-        entries.update(fresh)
+        fresh = require_entries(self.describe(name), documents, vectors, spans)
+        entries.update({entry.document.doc_id: entry for entry in fresh})
         return len(fresh)
 
     def delete(self, name: str, doc_ids: Sequence[str]) -> int:
         entries = self._find(name).entries
+        for doc_id in doc_ids:
+            require_doc_id(doc_id)
         return sum(entries.pop(doc_id, None) is not None for doc_id in doc_ids)
 
     def delete_where(self, name: str, where: Filter) -> int:
-        return self.delete(name, [d.doc_id for d in self._documents(name, where)])
+        found = list(self._documents(name, where))
+        return self.delete(name, [document.doc_id for document in found])
 
     def get(self, name: str, doc_ids: Sequence[str]) -> list[Document]:
         entries = self._find(name).entries
-        return [entries[doc_id].document for doc_id in doc_ids if doc_id in entries]
+        return [entries[i].document for i in map(require_doc_id, doc_ids) if i in entries]
 
     def scan(
         self, name: str, after: str | None = None, limit: int = 1000, *, vectors: bool = False
     ) -> Page:
         made = self._find(name)
+        require_limit(limit)
         names = sorted(doc_id for doc_id in made.entries if after is None or doc_id > after)
         found = [made.entries[doc_id] for doc_id in names[:limit]]
         rows = [entry.vectors for entry in found] or [np.empty((0, made.dim), np.float32)]
@@ -143,12 +151,14 @@ class ReferenceStore:
         exact: bool = False,
     ) -> list[list[Hit]]:
         entries = self._find(name).entries
+        require_top_k(top_k), require_offset(offset)
         found = list(self._documents(name, where))
         results = []
-        for vector in vectors:
+        for vector in unit_rows(vectors, self.made[name].dim):
             scored = []
             for document in found:
-                scores = entries[document.doc_id].vectors @ vector
+                rows = entries[document.doc_id].vectors.astype(np.float64)
+                scores = (rows * vector).sum(axis=1)  # Each row alone, so that equal rows tie
                 best = int(np.argmax(scores))
                 scored.append((float(scores[best]), document, best))
             results.append(self._ranked(name, scored, top_k, offset))
@@ -164,10 +174,11 @@ class ReferenceStore:
         offset: int = 0,
     ) -> list[list[Hit]]:
         entries = self._find(name).entries
+        require_top_k(top_k), require_offset(offset)
         weights = {
             doc_id: [
                 dict(zip(sparse.indices, sparse.values, strict=True))
-                for sparse in map(document_weights, entry.passages)
+                for sparse in map(document_weights, _passages(entry))
             ]
             for doc_id, entry in entries.items()
         }
@@ -175,7 +186,7 @@ class ReferenceStore:
         having = Counter(token for passage in passages for token in passage)
         results = []
         for query in queries:
-            asked = query_weights(query)
+            asked = query_weights(require_query(query))
             scored = []
             for document in self._documents(name, where):
                 scores = [
@@ -204,23 +215,30 @@ class ReferenceStore:
             for entry in made.entries.values()
         ]
         content = {"dim": made.dim, "model": made.model, "options": asdict(made.options)}
-        (path / "all.json").write_text(json.dumps(content | {"entries": entries}))
+        text = json.dumps(content | {"entries": entries})
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        (path / "all.json").write_text(digest + text)
         return path
 
     def restore(self, name: str, source: Path) -> Collection:
+        require_name(name)
+        self._require_open()
         if name in self.made:
             raise ConflictError(f"{name} exists; drop it first.")
         try:
-            content = json.loads((source / "all.json").read_text())
+            text = (source / "all.json").read_text()
         except (OSError, ValueError) as error:
             raise InvalidInputError(f"There is no snapshot at {source}: {error}.") from error
+        if hashlib.sha256(text[64:].encode()).hexdigest() != text[:64]:
+            raise InvalidInputError(f"The snapshot at {source} was changed.")
+        content = json.loads(text[64:])
         made = Made(content["dim"], content["model"], Options(**content["options"]))
         for document, spans, rows in content["entries"]:
             entry = Entry(
                 Document(**document), [(a, b) for a, b in spans], np.asarray(rows, np.float32)
             )
             made.entries[entry.document.doc_id] = entry
-        self.made[name] = copy.deepcopy(made)
+        self.made[name] = made
         return self.describe(name)
 
     def close(self) -> None:
@@ -244,3 +262,7 @@ class ReferenceStore:
             spans = entries[document.doc_id].spans
             hits.append(Hit(rank, score, document, spans[best] if len(spans) > 1 else None))
         return hits[offset : offset + top_k]
+
+
+def _passages(entry: Entry) -> list[str]:
+    return [entry.document.text[start:end] for start, end in entry.spans]
