@@ -5,6 +5,7 @@ With several processes only the first one keeps a journal; in the others these m
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
@@ -41,6 +42,7 @@ class Journal:
         self._texts = 2 * trainer.config.batches.pairs  # of a step
         self._saved = -1
         self._logged, self._busy = trainer.progress.step, 0.0
+        self._kinds: Counter[str] = Counter()
         self._started = time.monotonic() - trainer.progress.seconds
         self._stack = ExitStack()
 
@@ -73,11 +75,12 @@ class Journal:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def count(self, seconds: float) -> None:
-        """Count a step that took so long, and move the bar."""
+    def count(self, seconds: float, kind: str) -> None:
+        """Count a step on a batch of a kind that took so long, and move the bar."""
         progress = self._trainer.progress
         progress.seconds = time.monotonic() - self._started
         self._busy += seconds
+        self._kinds[kind] += 1
         speed = f"{self._texts / seconds:,.0f} texts/s"
         self._bar.set_postfix_str(f"loss {progress.loss:.3f}, {speed}", refresh=False)
         self._bar.update()
@@ -88,7 +91,7 @@ class Journal:
         self._bar.write(f"step {self._trainer.progress.step}: {listed}", file=sys.stderr)
 
     def write_line(self, rate: float, figures: Mapping[str, float]) -> None:
-        """Add a line to the log: of the last step, and the speed since the line before.
+        """Add a line to the log: of the last step, and speed and batches since the line before.
 
         Raises:
             LogError: If it cannot be written.
@@ -102,10 +105,12 @@ class Journal:
             # The gradient of a step that overflowed in float16 has no finite norm.
             "parts": {k: v if isfinite(v) else None for k, v in self._trainer.parts.items()},
             "rate": rate,
+            "batches": dict(sorted(self._kinds.items())),
             "texts_per_s": round(speed, 1),
             "seconds": round(progress.seconds, 3),
             "metrics": figures,
         }
+        self._kinds.clear()
         if self._log:
             self._log.write(line)
 

@@ -12,8 +12,8 @@ others waiting.
 import signal
 import time
 import zlib
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +26,8 @@ from training.batches import Batch, HybridBatches
 from training.checkpoint import CheckpointError, Snapshot
 from training.config import TrainConfig
 from training.corpus import data_folder
-from training.evaluate import figures_of, languages_to_measure
 from training.journal import Journal, restore_mined
+from training.measuring import Measure, make_measure, needs_data
 from training.memory import keep_freed_memory
 from training.mining import encoder_rows
 from training.model import as_encode
@@ -41,7 +41,7 @@ from training.preparation import (
 )
 from training.resumption import find_checkpoint
 from training.schedule import learning_rate
-from training.selection import LOSS, exhausted, judge, metric_language
+from training.selection import LOSS, exhausted, judge
 from training.signals import Interrupt
 from training.trainer import Trainer
 
@@ -87,21 +87,17 @@ def train(config: TrainConfig, folder: Path, *, resume: bool) -> Outcome:
         TrainingError: If the loss is no number.
     """
     with distributed.session(distributed.choose_device(config.run.device)):
-        measuring = bool(config.run.evaluate_every) and config.run.metric != LOSS
-        if measuring or set(config.corpora.weights) - set(config.corpora.files):
+        if needs_data(config):
             data_folder()  # before anything is written: is it there?
         before = _find(config, folder, resume=resume)
-        folder.mkdir(parents=True, exist_ok=True)
         if config.run.threads:
             torch.set_num_threads(config.run.threads)
         torch.manual_seed(config.run.seed)
 
         # Corpora, vocabulary and token ids are all in memory before the first step.
-        material = prepare(config, before)
-        measured: list[str] = []
-        if measuring:
-            only = metric_language(config.run.metric)
-            measured = languages_to_measure(material.bitext.langs, data_folder(), only)
+        with _new_folder(folder):
+            material = prepare(config, before)
+            measure = make_measure(config, material.bitext)
         teacher = ask_teacher(config, material)
         encoder = encoder_of(before) if before else first_encoder(config, material)
 
@@ -112,10 +108,10 @@ def train(config: TrainConfig, folder: Path, *, resume: bool) -> Outcome:
             trainer.restore(before)
             restore_mined(material.batches, before)
         _require_agreement(trainer, material)
-        return _go(trainer, material.batches, folder, measured)
+        return _go(trainer, material.batches, folder, measure)
 
 
-def _go(trainer: Trainer, batches: HybridBatches, folder: Path, measured: list[str]) -> Outcome:
+def _go(trainer: Trainer, batches: HybridBatches, folder: Path, measure: Measure | None) -> Outcome:
     """Do the steps that are left, save and sum up."""
     run, optim, progress = trainer.config.run, trainer.config.optim, trainer.progress
     with (
@@ -129,13 +125,14 @@ def _go(trainer: Trainer, batches: HybridBatches, folder: Path, measured: list[s
                 break
             began = time.monotonic()
             rate = learning_rate(optim, progress.step)
-            trainer.step(next(coming), rate)
-            journal.count(time.monotonic() - began)
+            batch = next(coming)
+            trainer.step(batch, rate)
+            journal.count(time.monotonic() - began, batch.kind)
 
             # Once in a while: how good is it? The best so far is kept beside the last.
             figures: dict[str, float] = {}
             if evaluating := _due(run.evaluate_every, progress.step, optim.steps):
-                figures = _evaluate(trainer, journal, measured)
+                figures = _evaluate(trainer, journal, measure)
             if evaluating or _due(run.log_every, progress.step, optim.steps):
                 journal.write_line(rate, figures)
 
@@ -147,6 +144,20 @@ def _go(trainer: Trainer, batches: HybridBatches, folder: Path, measured: list[s
     outcome = Outcome(progress.step, early, interrupt.number)
     journal.sum_up(str(outcome))
     return outcome
+
+
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[None]:
+    """Make the run's folder, and take it away again if the run is refused."""
+    new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except Exception:
+        if new:
+            with suppress(OSError):  # another process has written to it, or has removed it
+                folder.rmdir()
+        raise
 
 
 def _coming(trainer: Trainer, batches: HybridBatches) -> Generator[Batch]:
@@ -167,18 +178,18 @@ def _coming(trainer: Trainer, batches: HybridBatches) -> Generator[Batch]:
         step = until
 
 
-def _evaluate(trainer: Trainer, journal: Journal, measured: list[str]) -> dict[str, float]:
+def _evaluate(trainer: Trainer, journal: Journal, measure: Measure | None) -> dict[str, float]:
     """Measure, note the figures, and save the best checkpoint if it is this one.
 
     The first process measures; the others learn only the figure that is judged by.
     """
     progress, metric = trainer.progress, trainer.config.run.metric
     figures: dict[str, float] = {}
-    if metric == LOSS:
+    if measure is None:
         figures = {LOSS: progress.loss}
     elif distributed.is_main():
-        encode = as_encode(trainer.averaged(), trainer.tokenizer, role="query")
-        figures = figures_of(encode, data_folder(), measured, metric)
+        encoder = trainer.averaged()
+        figures = measure(lambda role: as_encode(encoder, trainer.tokenizer, role=role))
     mine = figures.get(metric, 0.0) if distributed.is_main() else 0.0
     figure = distributed.total(torch.tensor(mine, dtype=torch.float64, device=trainer.device))
     progress.metrics |= {f"{name} at {progress.step}": value for name, value in figures.items()}

@@ -7,7 +7,7 @@ from what its file says.
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from training.selection import FLORES, metric_problem
+from training.selection import FLORES, HELD_OUT, metric_problem, metric_set
 from training.tables import TEACHER_DIM, Section
 
 if TYPE_CHECKING:
@@ -30,6 +30,15 @@ def _run_rules(config: "TrainConfig") -> Iterator[Rule]:
     yield (
         not run.evaluate_every and run.metric != FLORES,
         "run.metric needs run.evaluate_every above 0",
+    )
+    yield (
+        (metric_set(run.metric) == HELD_OUT) != bool(run.held_out),
+        f"run.held_out and run.metric = '{HELD_OUT}' need one another",
+    )
+    yield (
+        bool(run.held_out) and run.held_out in config.corpora.files.values(),
+        f"run.held_out: {run.held_out} is trained on too, so it can choose nothing: hold some of "
+        "its rows out in a file of their own",
     )
     yield (
         not run.evaluate_every and bool(run.patience),

@@ -8,14 +8,15 @@ import re
 
 from training.progress import Progress
 
-FLORES, LOSS, REPORTED = "flores200-dev", "loss", "tatoeba"
+FLORES, HELD_OUT, LOSS, REPORTED = "flores200-dev", "held-out", "loss", "tatoeba"
 
 
 def metric_problem(metric: str) -> str | None:
     """Say what is wrong with a ``run.metric``, or nothing.
 
     Metrics are ``flores200-dev`` (accuracy at 1 to English, mean over the measured languages),
-    ``flores200-dev:LANG`` (of one language) and ``loss`` (of training, smoothed).
+    ``held-out`` (accuracy at 1 on ``run.held_out``, mean over its queries' languages), either with
+    ``:LANG`` (of one language), and ``loss`` (of training, smoothed).
     """
     name, _, lang = metric.partition(":")
     if name == REPORTED:
@@ -23,15 +24,23 @@ def metric_problem(metric: str) -> str | None:
             "run.metric: tatoeba is only for reporting; what checkpoints are chosen by cannot "
             f"also be an unbiased figure of the chosen one; use {FLORES}"
         )
-    if metric in (FLORES, LOSS) or (
-        name == FLORES and re.fullmatch(r"[a-z]{3}_[A-Z][a-z]{3}", lang)
+    if metric in (FLORES, HELD_OUT, LOSS) or (
+        name in (FLORES, HELD_OUT) and re.fullmatch(r"[a-z]{3}_[A-Z][a-z]{3}", lang)
     ):
         return None
-    return f"run.metric: got {metric!r}: expected {FLORES}, {FLORES}:LANG (as swh_Latn) or {LOSS}"
+    return (
+        f"run.metric: got {metric!r}: expected {FLORES}, {HELD_OUT}, either with :LANG (as "
+        f":swh_Latn), or {LOSS}"
+    )
+
+
+def metric_set(metric: str) -> str:
+    """Return what a metric is measured on: its name without ``:LANG``."""
+    return metric.partition(":")[0]
 
 
 def metric_language(metric: str) -> str:
-    """Return the language of ``flores200-dev:LANG``, or nothing."""
+    """Return the language of ``flores200-dev:LANG`` or ``held-out:LANG``, or nothing."""
     return metric.partition(":")[2]
 
 

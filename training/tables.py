@@ -164,6 +164,7 @@ class RunSection(Section):
     save_every: int = Field(default=0, ge=0, description="steps; 0: only at the end")
     evaluate_every: int = Field(default=0, ge=0, description="steps; 0: never")
     metric: str = Field(default=FLORES, description="that best and patience go by, or loss")
+    held_out: str = Field(default="", description="Parquet file for the metric held-out")
     patience: int = Field(default=0, ge=0, description="evaluations without gain; 0: never stop")
     log_every: int = Field(default=10, ge=1, description="steps between lines of log.jsonl")
     tensorboard: bool = False

@@ -89,7 +89,7 @@ def test_train_best_is_kept_and_patience_ends_the_run(
     monkeypatch.setenv("TYNTEGRA_DATA", str(data))
     accuracies = iter([0.1, 0.3, 0.2, 0.3, 0.25])
     monkeypatch.setattr(
-        "training.loop.figures_of", lambda *_: {"flores200-dev:swh_Latn": next(accuracies)}
+        "training.measuring.figures_of", lambda *_: {"flores200-dev:swh_Latn": next(accuracies)}
     )
     changed = modified(
         config,
@@ -121,7 +121,7 @@ def test_train_patience_survives_a_kill(
             raise Killed
         return {"flores200-dev": found}
 
-    monkeypatch.setattr("training.loop.figures_of", measure)
+    monkeypatch.setattr("training.measuring.figures_of", measure)
     changed = modified(
         config,
         run={"evaluate_every": 2, "patience": 3, "save_every": 2},

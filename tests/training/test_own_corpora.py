@@ -143,3 +143,28 @@ def test_train_shippable_with_an_own_file_is_refused(tree: dict[str, Any], tmp_p
     tree["corpora"] |= {"shippable": True}
     with pytest.raises(CorpusError, match=r"faq .*in a shippable run"):
         train(TrainConfig.model_validate(tree), tmp_path / "out", resume=False)
+
+
+def test_train_judged_by_a_file_held_out_needs_no_data_folder(
+    tree: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TYNTEGRA_DATA", str(tmp_path / "absent"))
+    table = pq.read_table(tmp_path / "faq.parquet")
+    pq.write_table(table.slice(0, 12), tmp_path / "held.parquet")
+    tree["corpora"]["weights"] = {"faq": 1.0}
+    tree["batches"]["cross_probability"] = 0.0
+    tree["optim"] |= {"steps": 4}
+    tree["run"] |= {"evaluate_every": 2, "metric": "held-out", "held_out": "missing.parquet"}
+    with pytest.raises(CorpusError, match=r"missing\.parquet"):
+        train(TrainConfig.model_validate(tree), tmp_path / "out", resume=False)
+    assert not (tmp_path / "out").exists()
+    tree["run"] |= {"held_out": str(tmp_path / "held.parquet"), "metric": "held-out:yor_Latn"}
+    with pytest.raises(CorpusError, match="no queries in yor_Latn: expected one of"):
+        train(TrainConfig.model_validate(tree), tmp_path / "out", resume=False)
+    tree["run"] |= {"metric": "held-out"}
+    train(TrainConfig.model_validate(tree), tmp_path / "out", resume=False)
+    found = load_checkpoint(tmp_path / "out")
+    assert 0.0 <= found.progress["best"] <= 1.0
+    assert set(found.run["metrics"]) >= {"held-out at 2", "held-out at 4"}
+    lines = (tmp_path / "out" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["batches"] for line in lines] == [{"mono": 1}] * 4

@@ -4,7 +4,9 @@ from training.progress import Progress
 from training.selection import exhausted, judge, metric_language, metric_problem
 
 
-@pytest.mark.parametrize("metric", ["flores200-dev", "flores200-dev:swh_Latn", "loss"])
+@pytest.mark.parametrize(
+    "metric", ["flores200-dev", "flores200-dev:swh_Latn", "held-out", "held-out:swh_Latn", "loss"]
+)
 def test_metric_problem_of_a_metric_is_none(metric: str) -> None:
     assert metric_problem(metric) is None
 
