@@ -68,6 +68,7 @@ class Target:
     port: int
     model: str = ""
     env: dict[str, str] = field(default_factory=dict)
+    folder: str | None = None
     ready_s: float = 0.0
     process: subprocess.Popen[bytes] | None = None
 
@@ -81,7 +82,11 @@ class Target:
         begun = time.perf_counter()
         with log.open("wb") as out:
             self.process = subprocess.Popen(
-                self.command, env={**os.environ, **OFFLINE, **self.env}, stdout=out, stderr=out
+                self.command,
+                env={**os.environ, **OFFLINE, **self.env},
+                stdout=out,
+                stderr=out,
+                cwd=self.folder,
             )
         body = json.dumps(
             {self.texts_key: ["warm"], **({"model": self.model} if self.model else {})}
@@ -198,15 +203,17 @@ def ours(name: str, artifact: str, precision: str, state: Path, settings: list[s
 
 
 def infinity(name: str, python: str, model: str, engine: str) -> Target:
-    """Describe infinity on a model's folder, with its defaults."""
+    """Describe infinity on a model's folder, with its defaults.
+
+    It runs in that folder: its optimum engine finds a local ``model.onnx`` by a relative path only.
+    """
     port = free_port()
     binary = str(Path(python).parent / "infinity_emb")
-    command = [binary, "v2", "--model-id", model, "--engine", engine, "--port", str(port)]
+    command = [binary, "v2", "--model-id", ".", "--engine", engine, "--port", str(port)]
     command += ["--host", "127.0.0.1", "--device", "cpu", "--no-bettertransformer"]
     command += ["--served-model-name", "m"]
-    return Target(
-        name, command, "/embeddings", "input", port, "m", {"INFINITY_ANONYMOUS_USAGE_STATS": "0"}
-    )
+    env = {"INFINITY_ANONYMOUS_USAGE_STATS": "0"}
+    return Target(name, command, "/embeddings", "input", port, "m", env, folder=model)
 
 
 def table(figures: list[dict[str, Any]]) -> str:
