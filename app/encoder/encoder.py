@@ -196,6 +196,15 @@ class TextEncoder:
         """Encode documents, blocking; an ``Encode``."""
         return self.encode(texts, "document").vectors
 
+    def token_starts(self, texts: Sequence[str]) -> list[NDArray[np.intp]]:
+        """Find where the tokens of normalized texts begin, in code points; blocks."""
+        return self._reader.tokenizer.starts(texts)
+
+    @property
+    def document_room(self) -> int:
+        """Tokens of a document that are encoded for certain, its prompt not counted."""
+        return self._reader.tokenizer.room("document")
+
     def healthy(self) -> str | None:
         """Say what is wrong, or None."""
         return self._batcher.healthy()

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer as Engine
 
 from app.artifact import TOKENIZER, Manifest
@@ -138,6 +140,23 @@ class Tokenizer:
                 )
             split.append(windows)
         return split
+
+    def starts(self, texts: Sequence[str]) -> list[NDArray[np.intp]]:
+        """Find where the tokens of whole texts begin, without prompt and special tokens.
+
+        Args:
+            texts: Normalized texts.
+
+        Returns:
+            For each text the place of each token, in code points.
+        """
+        batch = self._engine.encode_batch(texts, add_special_tokens=False)
+        return [np.array([start for start, _ in one.offsets], np.intp) for one in batch]
+
+    def room(self, input_type: InputType) -> int:
+        """Count the tokens of a text that fit beside prompt and special tokens, for certain."""
+        # Cut out of a longer text, a passage may have some more tokens at its ends.
+        return max(self._room - len(self._prompt_ids(input_type)) - SPARE_TOKENS, 0)
 
     def wrap(self, rows: Sequence[Sequence[int]], *, first: int = 0) -> list[Tokens]:
         """Check token ids from outside and put special tokens around those that have none.

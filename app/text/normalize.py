@@ -23,11 +23,14 @@ def normalize(text: str) -> str:
     ends goes, and the rest is composed (NFC). Idempotent. A lone surrogate passes through; refuse
     it beforehand with ``require_text``.
     """
-    if not text.isprintable():
-        text = _CONTROLS.sub("", text)
-    text = " ".join(text.split())
+    text = " ".join(drop_controls(text).split())
     # Last, because a control between a letter and its mark would have kept them apart.
     return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def drop_controls(text: str) -> str:
+    """Remove the control characters that are no white space."""
+    return text if text.isprintable() else _CONTROLS.sub("", text)
 
 
 def require_text(text: str, name: str = "text") -> str:
