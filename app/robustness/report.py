@@ -56,7 +56,7 @@ class ProbeResult:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A share of queries with its 95% interval (Wilson).
+    """A share of queries with its 95% interval: exact with fewer than 20 queries, else Wilson's.
 
     Attributes:
         value: ``successes`` / ``n``; None without any.

@@ -10,7 +10,8 @@ from itertools import groupby
 
 import numpy as np
 
-from app.retrieval.metrics import mrr, recall_at_k, wilson_interval
+from app.retrieval.metrics import mrr, recall_at_k
+from app.robustness.binomial import share_interval
 from app.robustness.goal import Standing
 from app.robustness.report import Cell, ProbeResult, Quality, Rate, Summary
 
@@ -119,5 +120,5 @@ def _quality(standings: Iterable[tuple[Standing | None, ProbeResult]]) -> Qualit
 def _rate(successes: int, n: int) -> Rate:
     if not n:
         return Rate(None, None, None, 0, 0)
-    low, high = wilson_interval(successes, n)
+    low, high = share_interval(successes, n)
     return Rate(successes / n, low, high, n, successes)

@@ -8,8 +8,8 @@ import pytest
 
 from app.errors import InferenceError, InvalidInputError, NotFoundError
 from app.retrieval.edge import EdgeStore
-from app.retrieval.metrics import wilson_interval
 from app.retrieval.store import Collection, Document, Hit
+from app.robustness.binomial import share_interval
 from app.robustness.probe import (
     Budget,
     ProbeQuery,
@@ -308,7 +308,7 @@ def test_run_probe_summary_is_that_of_the_results(report):
         wins = sum(r.success for r in eligible)
         rate = cell.attack_success_rate
         assert (rate.n, rate.successes) == (len(eligible), wins)
-        assert (rate.low, rate.high) == wilson_interval(wins, len(eligible))
+        assert (rate.low, rate.high) == share_interval(wins, len(eligible))
         assert cell.queries == sum(r.queries for r in rows)
     assert report.summary.clean.accuracy_at_1 == 1.0
     assert report.summary.attacked.accuracy_at_1 < 1.0

@@ -1,6 +1,6 @@
 import pytest
 
-from app.retrieval.metrics import wilson_interval
+from app.robustness.binomial import share_interval
 from app.robustness.goal import Standing
 from app.robustness.report import ProbeResult
 from app.robustness.statistics import Row, limits_of, summarize
@@ -35,7 +35,7 @@ def test_summarize_counts_a_query_once_by_its_worst_attack():
     summary = summarize(ROWS)
     rate = summary.attack_success_rate
     assert (rate.successes, rate.n, rate.value) == (2, 3, pytest.approx(2 / 3))
-    assert (rate.low, rate.high) == pytest.approx(wilson_interval(2, 3))
+    assert (rate.low, rate.high) == pytest.approx(share_interval(2, 3))
     assert summary.overall.all == 4
     assert summary.overall.not_eligible == 1
     assert summary.overall.not_applicable == 0
