@@ -1,0 +1,210 @@
+"""Documents as points of Qdrant and back, the same for its embedded engine and its server.
+
+A passage is a point. The first of a document holds the document; the others hold what filters
+compare, and their place. Ids are derived from the ``doc_id``, those of one document adjoin. A check
+sum over all points of a document tells whether they belong together and are as they were written:
+the engine has none.
+
+What filters compare stands beside the metadata, which travel as JSON text: the engine would round
+large integers, and numbers with many digits by the last bit. ``f`` has a token for each value, the
+same for equal values alone; ``h``, ``l`` and ``m`` have a number in three whole parts, of which the
+order is that of the numbers.
+"""
+
+import hashlib
+import json
+import math
+import re
+import struct
+import sys
+import uuid
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.retrieval.checks import Entry
+from app.retrieval.documents import Document, MetadataValue, Span
+from app.retrieval.filters import kind_of, script_of_document
+from app.retrieval.lexical import Sparse, document_weights
+from app.retrieval.store import MAX_SPANS
+
+WORDS = "words"
+"""Name of the sparse vector; the dense one has none."""
+HEAD_FIELDS = ("doc_id", "text", "metadata", "lang")
+"""What ``to_document`` reads."""
+_NAMESPACE = uuid.UUID("6f1b8a52-2d1e-5f0c-9a37-4c1f6d0e7b11")
+_PLAIN_KEY = re.compile(r"(?!x-)[A-Za-z0-9_-]{1,40}")
+_MAX_TOKEN_CHARS = 64
+_LARGEST_REST = 1 << 53
+
+
+@dataclass(frozen=True, slots=True)
+class PointRow:
+    """A point to write.
+
+    Attributes:
+        point_id: A UUID.
+        vector: The passage's unit vector, shape (dim,).
+        words: The passage's tokens, weights in single precision.
+        payload: What is stored beside them.
+    """
+
+    point_id: str
+    vector: NDArray[np.float32]
+    words: Sparse
+    payload: dict[str, Any]
+
+
+def point_ids(doc_id: str, parts: int = 1) -> list[str]:
+    """Derive the ids of a document's passages, ascending and adjoining."""
+    first = uuid.uuid5(_NAMESPACE, doc_id).int & ~(MAX_SPANS - 1)
+    return [str(uuid.UUID(int=first + part)) for part in range(parts)]
+
+
+def parts_of(payload: Mapping[str, Any]) -> int:
+    """Tell how many passages a document has, from its first point's payload."""
+    return int(payload.get("parts", 1))
+
+
+def span_of(payload: Mapping[str, Any]) -> Span:
+    """Read a passage's place off its payload."""
+    if "span" in payload:
+        return (payload["span"][0], payload["span"][1])
+    return (0, len(payload["text"]))
+
+
+def to_rows(entry: Entry) -> list[PointRow]:
+    """Lay out a document as points, with the check sum over all of them."""
+    document, compared = entry.document, _compared(entry.document)
+    payloads: list[dict[str, Any]] = []
+    for part, span in enumerate(entry.spans):
+        payload = {"doc_id": document.doc_id, **compared}
+        if part:
+            payload["part"] = part
+        else:
+            payload["text"] = document.text
+            payload["metadata"] = json.dumps(dict(document.metadata), ensure_ascii=False)
+            if len(entry.spans) > 1:
+                payload["parts"] = len(entry.spans)
+        if part or span != (0, len(document.text)):
+            payload["span"] = list(span)
+        payloads.append(payload)
+    words = [_single_precision(document_weights(document.text[a:b])) for a, b in entry.spans]
+    parts = zip(payloads, (row.tobytes() for row in entry.vectors), words, strict=True)
+    check = check_sum(parts)
+    ids = point_ids(document.doc_id, len(payloads))
+    return [
+        PointRow(point_id, vector, sparse, payload | {"check": check})
+        for point_id, vector, sparse, payload in zip(
+            ids, entry.vectors, words, payloads, strict=True
+        )
+    ]
+
+
+def check_sum(parts: Iterable[tuple[Mapping[str, Any], bytes, Sparse]]) -> int:
+    """Compute a document's check sum, 63 bits.
+
+    Args:
+        parts: Of each point in order the payload (``check`` is left out), the bytes of the dense
+            vector, and the sparse one.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for payload, vector, words in parts:
+        covered = {key: value for key, value in payload.items() if key != "check"}
+        digest.update(json.dumps(covered, sort_keys=True).encode("ascii"))
+        digest.update(vector)
+        digest.update(array("I", words.indices))
+        digest.update(array("f", words.values))
+    return int.from_bytes(digest.digest(), "big") >> 1
+
+
+def to_document(payload: Mapping[str, Any]) -> Document:
+    """Read a document back from its first point's payload."""
+    return Document(
+        doc_id=payload["doc_id"],
+        text=payload["text"],
+        lang=payload.get("lang"),
+        metadata=json.loads(payload["metadata"]),
+    )
+
+
+def field_key(key: str) -> str:
+    """Name a metadata key so that it can stand in a path: as it is, or by its hash."""
+    if _PLAIN_KEY.fullmatch(key):
+        return key
+    return "x-" + hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+
+
+def token(value: MetadataValue) -> str:
+    """Name a value so that equal values of one kind, and only they, have one name."""
+    match kind_of(value):
+        case "string":
+            name = f"s{value}"
+        case "boolean":
+            name = f"b{int(value)}"
+        case "number":
+            whole = isinstance(value, int) or float(value).is_integer()
+            name = f"n{int(value):x}" if whole else f"n{float(value).hex()}"
+    if len(name) <= _MAX_TOKEN_CHARS:
+        return name
+    return f"#{name[0]}{hashlib.blake2b(name.encode(), digest_size=16).hexdigest()}"
+
+
+def order_of(value: float) -> tuple[int, int, int]:
+    """Split a number in whole parts whose order, the first first, is that of the numbers.
+
+    The first two are the upper and lower half of the bits of the largest double that is not above
+    the number; the third is the rest, which only integers beyond 53 bits have. A rest of 2**53 or
+    more, of integers beyond 106 bits, is taken for 2**53.
+    """
+    double, rest = _floor(value) if isinstance(value, int) else (value + 0.0, 0)  # No -0.0
+    bits = struct.unpack(">Q", struct.pack(">d", double))[0]
+    bits = bits ^ 0xFFFF_FFFF_FFFF_FFFF if bits >> 63 else bits | 1 << 63
+    return bits >> 32, bits & 0xFFFF_FFFF, rest
+
+
+def _floor(value: int) -> tuple[float, int]:
+    try:
+        double = float(value)
+    except OverflowError:  # Bounds are finite, so all integers beyond them may be one
+        return (sys.float_info.max, _LARGEST_REST) if value > 0 else (-math.inf, 0)
+    if double > value:
+        double = math.nextafter(double, -math.inf)
+    rest = _LARGEST_REST if math.isinf(double) else value - int(double)
+    return double, min(rest, _LARGEST_REST)
+
+
+def _compared(document: Document) -> dict[str, Any]:
+    """What filters compare; zeros of ``l`` and ``m`` are left out."""
+    compared: dict[str, Any] = {"script": script_of_document(document)}
+    if document.lang is not None:
+        compared["lang"] = document.lang
+    for key, value in document.metadata.items():
+        name = field_key(key)
+        compared.setdefault("f", {})[name] = token(value)
+        if isinstance(value, str | bool):
+            continue
+        for part, number in zip("hlm", order_of(value), strict=True):
+            if number or part == "h":
+                compared.setdefault(part, {})[name] = number
+    return compared
+
+
+def _single_precision(words: Sparse) -> Sparse:
+    return Sparse(words.indices, array("f", words.values).tolist())
+
+
+def index_paths(fields: Sequence[str]) -> dict[str, str]:
+    """Name what is to be indexed, each with its type: those of ``fields`` and our own.
+
+    Returns:
+        Paths with ``keyword`` or ``integer``.
+    """
+    paths = {"lang": "keyword", "script": "keyword", "part": "integer"}
+    for key in map(field_key, fields):
+        paths |= {f"f.{key}": "keyword"} | {f"{part}.{key}": "integer" for part in "hlm"}
+    return paths
