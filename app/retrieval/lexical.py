@@ -3,12 +3,13 @@
 Every engine keeps a passage's weights and multiplies them by the query's and by each token's idf
 (``idf``), so that all of them score alike:
 
-    score = sum over tokens t of the query, as often as it has them, of
+    score = sum over tokens t of the query, each by its weight there, of
             idf(t) * tf (K1 + 1) / (tf + K1 (1 - B + B length / MEAN_LENGTH))
 
 The mean length is a constant, because a true mean would change every stored weight with every
-write. Tokens are runs of letters, marks and digits, folded; what hyphens, dots and the like join
-counts as a whole too, so that ``AB-12.7`` finds itself. Scripts without spaces give bigrams.
+write. Which tokens a text has is said in ``words.py``. A word that has two forms, as written and
+plain, is stored under both, and both share the one weight that it has in a query: spelled alike it
+counts in full, without its marks about half, and no more than a word that has one form.
 
 References:
     Robertson and Zaragoza 2009, The Probabilistic Relevance Framework: BM25 and Beyond, section 3.
@@ -17,27 +18,17 @@ References:
 import hashlib
 import itertools
 import math
-import unicodedata
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-import regex
+from app.retrieval.words import forms_of, joined_in, simplify, single_clusters_in, words_in
 
 K1 = 1.2
 B = 0.75
 MEAN_LENGTH = 32
-"""Tokens of a passage that is neither long nor short: a sentence or two."""
-MAX_TOKEN_CHARS = 64
-_UNSPACED = (
-    r"\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}"
-    r"\p{Script=Khmer}\p{Script=Myanmar}\p{Script=Tibetan}ー々"
-)
-_LETTERS = r"[\p{L}\p{M}\p{N}]"
-_WORD = regex.compile(rf"[{_UNSPACED}\p{{M}}]+|(?:(?![{_UNSPACED}]){_LETTERS})+")
-_JOINED = regex.compile(rf"{_LETTERS}+(?:[-_./:@+#'’]+{_LETTERS}+)+")
-_FIRST_UNSPACED = regex.compile(rf"[{_UNSPACED}]")
+"""Words of a passage that is neither long nor short: a sentence or two."""
+_REMEMBERED_CHARS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,34 +44,30 @@ class Sparse:
     values: list[float]
 
 
-def tokens(text: str) -> Iterator[str]:
-    """Yield a text's tokens, folded, in order of kind and then of place."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    for word in _WORD.findall(folded):
-        if _FIRST_UNSPACED.search(word) is None:
-            yield word[:MAX_TOKEN_CHARS]
-            continue
-        clusters = regex.findall(r"\X", word)
-        if len(clusters) == 1:
-            yield word
-        yield from (left + right for left, right in itertools.pairwise(clusters))
-    for joined in _JOINED.findall(folded):
-        yield joined[:MAX_TOKEN_CHARS]
-
-
 def document_weights(text: str) -> Sparse:
-    """Weigh a passage's tokens, all of the formula but idf and the query's counts."""
-    counts = Counter(map(token_id, tokens(text)))
-    length = K1 * (1 - B + B * counts.total() / MEAN_LENGTH)
+    """Weigh a passage's tokens, all of the formula but idf and the query's weights."""
+    simple = simplify(text)
+    words = list(words_in(simple))
+    further = itertools.chain(joined_in(simple), single_clusters_in(simple))
+    counts = Counter(
+        token_id(form) for word in itertools.chain(words, further) for form in forms_of(word)
+    )
+    length = K1 * (1 - B + B * len(words) / MEAN_LENGTH)
     indices = sorted(counts)
     return Sparse(indices, [counts[t] * (K1 + 1) / (counts[t] + length) for t in indices])
 
 
 def query_weights(text: str) -> Sparse:
-    """Count a query's tokens."""
-    counts = Counter(map(token_id, tokens(text)))
-    indices = sorted(counts)
-    return Sparse(indices, [float(counts[t]) for t in indices])
+    """Weigh a query's tokens: each word by how often it occurs, shared by its forms."""
+    simple = simplify(text)
+    weights: dict[int, float] = {}
+    for word in itertools.chain(words_in(simple), joined_in(simple)):
+        forms = forms_of(word)
+        for form in forms:
+            token = token_id(form)
+            weights[token] = weights.get(token, 0.0) + 1 / len(forms)
+    indices = sorted(weights)
+    return Sparse(indices, [weights[t] for t in indices])
 
 
 def idf(passages: int, having: int) -> float:
@@ -93,7 +80,15 @@ def idf(passages: int, having: int) -> float:
     return math.log(1 + (passages - having + 0.5) / (having + 0.5))
 
 
-@lru_cache(maxsize=1 << 16)
 def token_id(token: str) -> int:
     """Hash a token to 32 bits; two of a million tokens share one by chance, which is borne."""
-    return int.from_bytes(hashlib.blake2b(token.encode(), digest_size=4).digest(), "big")
+    return _remembered_id(token) if len(token) <= _REMEMBERED_CHARS else _id(token)
+
+
+def _id(token: str) -> int:
+    # A lone surrogate can stand in a text that no API has seen; it is a character like any other.
+    encoded = token.encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(encoded, digest_size=4).digest(), "big")
+
+
+_remembered_id = lru_cache(maxsize=1 << 16)(_id)
