@@ -28,6 +28,7 @@ from app.main import create_app
 from app.server import bind, build_server
 from app.settings import Settings
 
+from .engines import *  # noqa: F403  # the fixtures of the contract suite
 from .reference_store import ReferenceStore
 
 DIM = 32

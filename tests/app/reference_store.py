@@ -151,7 +151,8 @@ class ReferenceStore:
         exact: bool = False,
     ) -> list[list[Hit]]:
         entries = self._find(name).entries
-        require_top_k(top_k), require_offset(offset)
+        require_top_k(top_k)
+        require_offset(offset)
         found = list(self._documents(name, where))
         results = []
         for vector in unit_rows(vectors, self.made[name].dim):
@@ -174,7 +175,8 @@ class ReferenceStore:
         offset: int = 0,
     ) -> list[list[Hit]]:
         entries = self._find(name).entries
-        require_top_k(top_k), require_offset(offset)
+        require_top_k(top_k)
+        require_offset(offset)
         weights = {
             doc_id: [
                 dict(zip(sparse.indices, sparse.values, strict=True))

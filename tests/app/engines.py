@@ -1,0 +1,79 @@
+"""The engines that the contract suite runs against: registered here and nowhere else.
+
+An opener takes a folder and returns a store; the same folder again gives the same collections,
+once the store before was closed. Servers take the folder as the name of a place of its own.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from app.retrieval.store import VectorStore
+
+from .contract_data import fill
+from .reference_store import Made, ReferenceStore
+
+__all__ = ["filled", "open_edge", "open_reference", "open_store", "steady", "store"]
+"""The fixtures, for ``conftest.py``."""
+
+Opener = Callable[[Path], VectorStore]
+
+ENGINES: dict[str, str] = {
+    "edge": "open_edge",
+    "reference": "open_reference",
+}
+"""Names of engines, and the fixtures that give their openers."""
+
+NEW = ("names", "options", "filters", "passages", "match", "pages", "moves", "programs")
+LACKS: dict[str, tuple[str, ...]] = {"edge": NEW}
+"""Parts of the suite (``PART`` of each module) that an engine is not ready for; to become empty."""
+
+
+@pytest.fixture(scope="session")
+def open_reference() -> Opener:
+    """Opens the judge itself: so that the suite is judged as well."""
+    places: dict[Path, dict[str, Made]] = {}
+    return lambda root: ReferenceStore(places.setdefault(root, {}))
+
+
+@pytest.fixture(scope="session")
+def open_edge() -> Opener:
+    """Opens the embedded engine."""
+    from app.retrieval.edge import EdgeStore
+
+    return lambda root: EdgeStore.open(root, reserve_bytes=0)
+
+
+@pytest.fixture(scope="module", params=sorted(ENGINES))
+def open_store(request: pytest.FixtureRequest) -> Opener:
+    """The opener of each engine in turn, if it is ready for the module's part of the suite."""
+    wanted = os.environ.get("TYNTEGRA_TEST_ENGINE", request.param)
+    if wanted != request.param:
+        pytest.skip(f"TYNTEGRA_TEST_ENGINE asks for {wanted} alone")
+    if request.module.PART in LACKS.get(request.param, ()):
+        pytest.skip(f"{request.param} is not ready for the suite's part {request.module.PART}")
+    return request.getfixturevalue(ENGINES[request.param])
+
+
+@pytest.fixture
+def store(open_store: Opener, tmp_path: Path):
+    """An empty store."""
+    opened = open_store(tmp_path / "root")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def filled(store: VectorStore) -> VectorStore:
+    """A store with the collection ``demo`` of 60 documents."""
+    return fill(store)
+
+
+@pytest.fixture(scope="module")
+def steady(open_store: Opener, tmp_path_factory: pytest.TempPathFactory):
+    """The same, which many tests share and none changes."""
+    opened = open_store(tmp_path_factory.mktemp("steady"))
+    yield fill(opened)
+    opened.close()
