@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from app.text.borders import CLUSTER, SENTENCE, WORD, Border, borders
 from app.text.normalize import normalize
 
-AWKWARD = "a\x00\u0301\u0327 \n\t\u1100\u1161\u11a8\u09c7\u09be\u0b47\u0b56\u200d\x85.。\u0958가\U000110a7"
+AWKWARD = (
+    "a\x00\u0301\u0327 \n\t\u1100\u1161\u11a8\u09c7\u09be\u0b47\u0b56\u200d\x85.\u3002"
+    "\u0958\uac00\U000110a7"
+)
 TEXTS = st.text(
     alphabet=st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from(AWKWARD)),
     min_size=1,
