@@ -53,7 +53,10 @@ ONLY_IN = {
     "torch": {"training", "export"},
     "transformers": {"training", "export"},
     "safetensors": {"training", "export"},
-    "pyarrow": {"training", "export"},
+    "psycopg": {"app.retrieval.postgres"},
+    "psycopg_pool": {"app.retrieval.postgres"},
+    "pyarrow": {"app.bulk", "training", "export"},
+    "ray": {"app.bulk.cluster"},
     "onnx": {"export"},
 }
 
@@ -110,7 +113,7 @@ def test_every_kind_of_import_is_seen(tmp_path: Path) -> None:
 def test_service_imports_nothing_heavy() -> None:
     code = (
         "import sys, app.main, app.cli\n"
-        "heavy = {'torch', 'transformers', 'safetensors', 'pyarrow', 'scipy', 'onnxruntime'}\n"
+        "heavy = {'torch', 'transformers', 'safetensors', 'pyarrow', 'ray', 'scipy', 'onnxruntime'}\n"
         "heavy |= {'training', 'export'}\n"
         "print(*sorted(heavy & set(sys.modules)))"
     )

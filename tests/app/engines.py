@@ -13,15 +13,27 @@ import pytest
 from app.retrieval.store import VectorStore
 
 from .contract_data import fill
+from .postgres_server import database, open_postgres, postgres
 from .reference_store import Made, ReferenceStore
 
-__all__ = ["filled", "open_edge", "open_reference", "open_store", "steady", "store"]
+__all__ = [
+    "database",
+    "filled",
+    "open_edge",
+    "open_postgres",
+    "open_reference",
+    "open_store",
+    "postgres",
+    "steady",
+    "store",
+]
 """The fixtures, for ``conftest.py``."""
 
 Opener = Callable[[Path], VectorStore]
 
 ENGINES: dict[str, str] = {
     "edge": "open_edge",
+    "postgres": "open_postgres",
     "reference": "open_reference",
 }
 """Names of engines, and the fixtures that give their openers."""
@@ -46,7 +58,11 @@ def open_edge() -> Opener:
     return lambda root: EdgeStore.open(root, reserve_bytes=0)
 
 
-@pytest.fixture(scope="module", params=sorted(ENGINES))
+_MARKS = {"postgres": [pytest.mark.postgres]}
+_PARAMS = [pytest.param(name, marks=_MARKS.get(name, [])) for name in sorted(ENGINES)]
+
+
+@pytest.fixture(scope="module", params=_PARAMS)
 def open_store(request: pytest.FixtureRequest) -> Opener:
     """The opener of each engine in turn, if it is ready for the module's part of the suite."""
     wanted = os.environ.get("TYNTEGRA_TEST_ENGINE", request.param)

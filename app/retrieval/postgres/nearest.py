@@ -1,0 +1,162 @@
+"""Nearest passages: by comparing all that may be hits, or by HNSW with a second, exact look.
+
+HNSW answers only where comparing would take longer: for collections of over ``EXACT_PASSAGES``, and
+filters that leave more than ``EXACT_FILTERED`` documents. Below that, the walk through the graph
+would meet too few passages that satisfy the filter: at one in a hundred it was measured to miss a
+tenth of the hits. The graph holds half precision, so its candidates are compared again in full.
+"""
+
+from dataclasses import dataclass
+from typing import LiteralString
+
+import numpy as np
+from numpy.typing import NDArray
+from psycopg import sql
+
+from app.retrieval.postgres.conditions import Condition
+from app.retrieval.postgres.pool import Cursor
+from app.retrieval.postgres.rows import to_document, vector_text
+from app.retrieval.postgres.schema import Table
+from app.retrieval.store import Hit
+
+EXACT_PASSAGES = 20_000
+EXACT_FILTERED = 20_000
+EF_SEARCH = 200
+MAX_EF_SEARCH = 1000
+"""pgvector's own limit."""
+_MAX_CANDIDATES = 8_000
+"""Beyond, comparing all is faster."""
+_SCORE: LiteralString = "least(1, greatest(-1, -(p.vector <#> %s::vector)))"
+_FILTERED: LiteralString = "JOIN {documents} d ON d.doc_id = p.doc_id WHERE {condition}"
+_SHOWN: LiteralString = """
+    SELECT d.doc_id, d.text, d.lang, d.metadata, best.score, best.start, best.stop, d.passages
+    FROM best JOIN {documents} d ON d.doc_id = best.doc_id ORDER BY best.score DESC, d.doc_id
+"""
+_ALONE: LiteralString = (
+    "WITH best AS (SELECT p.doc_id, p.start, p.stop, " + _SCORE + " AS score FROM {passages} p "
+    "{filtered} ORDER BY score DESC, p.doc_id LIMIT %s OFFSET %s)" + _SHOWN
+)
+"""Of documents of one passage."""
+_GROUPED: LiteralString = (
+    "WITH top AS (SELECT p.doc_id, max(" + _SCORE + ") AS score FROM {passages} p {filtered} "
+    """
+    GROUP BY p.doc_id ORDER BY score DESC, p.doc_id LIMIT %s OFFSET %s),
+    best AS (SELECT top.doc_id, top.score, one.start, one.stop FROM top CROSS JOIN LATERAL (
+        SELECT p.start, p.stop FROM {passages} p WHERE p.doc_id = top.doc_id
+        ORDER BY p.vector <#> %s::vector, p.id LIMIT 1) one)
+    """ + _SHOWN
+)
+_NEAR: LiteralString = (
+    """
+    WITH near AS MATERIALIZED (
+        SELECT p.id, p.doc_id, p.start, p.stop, p.vector FROM {passages} p {filtered}
+        ORDER BY p.vector::halfvec({dim}) <#> %s::halfvec({dim}) LIMIT %s),
+    scored AS (SELECT p.id, p.doc_id, p.start, p.stop, """
+    + _SCORE
+    + """ AS score FROM near p),
+    firsts AS (SELECT DISTINCT ON (doc_id) * FROM scored ORDER BY doc_id, score DESC, id),
+    best AS (SELECT * FROM firsts ORDER BY score DESC, doc_id LIMIT %s OFFSET %s)
+    """
+    + _SHOWN
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Nearest:
+    """A search in one collection: which passages may be hits, and how they are found."""
+
+    cursor: Cursor
+    table: Table
+    where: Condition | None
+    top_k: int
+    offset: int
+
+    def hits(self, vectors: NDArray[np.float32], *, exact: bool) -> list[list[Hit]]:
+        """Find the nearest documents of each unit row, shape (queries, dim)."""
+        reachable = 0 if exact or not len(vectors) else self._reachable()
+        texts = [vector_text(vector) for vector in vectors]
+        return [self._approximate(text, reachable) or self._exact(text) for text in texts]
+
+    def _reachable(self) -> int:
+        """Count the hits that HNSW has to find, up to ``top_k``; 0 if all are to be compared."""
+        wanted = self.offset + self.top_k
+        too_few = self.table.passages <= EXACT_PASSAGES or 2 * wanted > _MAX_CANDIDATES
+        if not self.table.indexed or too_few:
+            return 0
+        found = self.table.collection.count
+        if self.where is not None:
+            # Comparing as many as this is quick; so is counting them, where the field is indexed.
+            limit = max(EXACT_FILTERED, wanted) + 1
+            self.cursor.execute(
+                self._sql(
+                    "SELECT count(*) FROM (SELECT FROM {documents} d WHERE {condition} LIMIT %s) s"
+                ),
+                [*self.where.parameters, limit],
+            )
+            found = int((self.cursor.fetchone() or (0,))[0])
+            if found < limit:
+                return 0
+        return max(0, min(self.top_k, found - self.offset))
+
+    def _approximate(self, text: str, reachable: int) -> list[Hit]:
+        """Find hits by HNSW; none if it does not find as many as there are."""
+        wanted = self.offset + self.top_k
+        candidates = 2 * wanted + 20
+        where = [] if self.where is None else self.where.parameters
+        while reachable and candidates <= 2 * _MAX_CANDIDATES:
+            self._walk_settings(candidates)
+            self.cursor.execute(
+                self._sql(_NEAR), [*where, text, candidates, text, self.top_k, self.offset]
+            )
+            hits = self._read()
+            if len(hits) >= reachable:
+                return hits
+            if not self.table.grouped:
+                break
+            candidates *= 4  # Many passages of few documents
+        return []
+
+    def _walk_settings(self, candidates: int) -> None:
+        settings = {
+            "hnsw.ef_search": max(EF_SEARCH, min(candidates, MAX_EF_SEARCH)),
+            "hnsw.iterative_scan": "relaxed_order",
+            "hnsw.max_scan_tuples": 2**31 - 1,
+            "hnsw.scan_mem_multiplier": 8,
+            "enable_seqscan": "off",  # The planner shall not sort what the graph has in order
+            "enable_sort": "off",
+            "enable_bitmapscan": "off",
+        }
+        places = sql.SQL(", ").join([sql.SQL("set_config(%s, %s, true)")] * len(settings))
+        flat = [str(part) for pair in settings.items() for part in pair]
+        self.cursor.execute(sql.SQL("SELECT {}").format(places), flat)
+
+    def _exact(self, text: str) -> list[Hit]:
+        where = [] if self.where is None else self.where.parameters
+        cut = [self.top_k, self.offset]
+        self.cursor.execute(
+            "SELECT set_config('enable_seqscan', 'on', true), "
+            "set_config('enable_sort', 'on', true), set_config('enable_bitmapscan', 'on', true)"
+        )
+        if self.table.grouped:
+            self.cursor.execute(self._sql(_GROUPED), [text, *where, *cut, text])
+        else:
+            self.cursor.execute(self._sql(_ALONE), [text, *where, *cut])
+        return self._read()
+
+    def _sql(self, query: LiteralString) -> sql.Composed:
+        condition = sql.SQL("true") if self.where is None else self.where.text
+        filtered = sql.SQL("")
+        if self.where is not None:
+            filtered = self.table.fill(_FILTERED, condition=condition)
+        return self.table.fill(query, filtered=filtered, condition=condition)
+
+    def _read(self) -> list[Hit]:
+        return read_hits(self.cursor, self.offset)
+
+
+def read_hits(cursor: Cursor, offset: int) -> list[Hit]:
+    """Read hits: doc_id, text, lang, metadata, score, start, stop and number of passages."""
+    return [
+        Hit(rank, float(score), to_document(*described), (start, stop) if several > 1 else None)
+        for rank, (*described, score, start, stop, several) in enumerate(cursor, offset + 1)
+    ]
