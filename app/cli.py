@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from app import __version__
+from app.commands import index
 from app.errors import ServiceError
 from app.settings import PREFIX, Settings
 
@@ -181,6 +182,8 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--precision", help="run only this one, such as int8")
     for action in (inspect, verify):
         action.add_argument("folder", type=Path, help="the folder that export wrote")
+
+    index.add(commands)
 
     # With a prefix that no argument has, all of them, --help too, go on to the data's own parser.
     data = commands.add_parser(

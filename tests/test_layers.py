@@ -17,7 +17,8 @@ ALLOWED_OURS = {
     "app.text": {"app.errors", "app.text"},
     "app.checked": {"app.errors"},
     "app.artifact": {"app.errors", "app.checked"},
-    "app.settings": {"app.errors"},
+    "app.address": {"app.errors"},
+    "app.settings": {"app.errors", "app.address"},
     "app.encoder": {"app.errors", "app.text", "app.artifact", "app.encoder"},
     "app.retrieval": {"app.errors", "app.text", "app.retrieval"},
     "app.robustness": {"app.errors", "app.text", "app.retrieval", "app.robustness"},
@@ -114,7 +115,7 @@ def test_service_imports_nothing_heavy() -> None:
     code = (
         "import sys, app.main, app.cli\n"
         "heavy = {'torch', 'transformers', 'safetensors', 'pyarrow', 'ray', 'scipy', 'onnxruntime'}\n"
-        "heavy |= {'training', 'export'}\n"
+        "heavy |= {'training', 'export', 'psycopg', 'psycopg_pool', 'qdrant_client'}\n"
         "print(*sorted(heavy & set(sys.modules)))"
     )
     run = subprocess.run(

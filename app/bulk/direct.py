@@ -1,0 +1,158 @@
+"""Documents into a store, encoded here: no service need run."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from app.binding import options_for, require_bound, require_declared, windows_of
+from app.bulk.target import Target, open_named_store
+from app.bulk.work import Written
+from app.errors import NotFoundError, TooLargeError
+from app.retrieval.documents import Document, Span
+from app.retrieval.store import Collection, FieldType
+from app.settings import Settings
+from app.text.normalize import require_text
+from app.windows import split_documents
+
+if TYPE_CHECKING:
+    from app.encoder.encoder import TextEncoder
+    from app.retrieval.store import VectorStore
+
+
+class StoreSink:
+    """Encodes and writes; threads may share it, and while one writes the others encode.
+
+    Args:
+        store: The store; closed with the sink.
+        encoder: The encoder; closed with the sink.
+        collection: The collection, filled by this encoder.
+        max_chars: Most characters of a text once normalized.
+    """
+
+    def __init__(
+        self,
+        store: "VectorStore",
+        encoder: "TextEncoder",
+        collection: Collection,
+        max_chars: int,
+    ) -> None:
+        self._store = store
+        self._encoder = encoder
+        self._collection = collection
+        self._windows = windows_of(collection.options)
+        self._max_chars = max_chars
+
+    @classmethod
+    def open(cls, target: Target) -> Self:
+        """Open store and encoder, and the collection, which is created if there is none.
+
+        Raises:
+            ConflictError: If another process holds the store, or another encoder filled the
+                collection.
+            ServiceError: If store or encoder cannot be opened.
+        """
+        settings = target.chosen()
+        store = open_named_store(settings)
+        try:
+            encoder = _open_encoder(settings)
+            try:
+                collection = _open_collection(store, encoder, target)
+            except BaseException:
+                encoder.close()
+                raise
+        except BaseException:
+            store.close()
+            raise
+        return cls(store, encoder, collection, settings.max_text_chars)
+
+    @property
+    def fields(self) -> Mapping[str, FieldType]:
+        """The collection's declared fields."""
+        return self._collection.options.fields
+
+    @property
+    def count(self) -> int:
+        """Documents in the collection when the sink was opened."""
+        return self._collection.count
+
+    def close(self) -> None:
+        """Close encoder and store."""
+        self._encoder.close()
+        self._store.close()
+
+    def write(self, documents: Sequence[Document]) -> Written:
+        """Encode and write documents."""
+        refused: dict[int, str] = {}
+        kept: list[Document] = []
+        spans: list[list[Span]] = []
+        for place, document in enumerate(documents):
+            try:
+                spans.append(self._passages(document))
+                kept.append(document)
+            except TooLargeError as error:
+                refused[place] = error.message
+        if not kept:
+            return Written(refused)
+        # What is stored is the text as it came; what is encoded is its passages, normalized.
+        passages = [
+            require_text(document.text[start:end])
+            for document, some in zip(kept, spans, strict=True)
+            for start, end in some
+        ]
+        encoded = self._encoder.encode(passages, "document")
+        self._store.upsert(self._collection.name, kept, encoded.vectors, spans)
+        return Written(refused, _cut(encoded.truncated, spans))
+
+    def _passages(self, document: Document) -> list[Span]:
+        text = require_text(document.text)
+        if len(text) > self._max_chars:
+            raise TooLargeError(
+                f"text has {len(text)} characters; expected at most {self._max_chars} once "
+                "normalized: split it, or raise TYNTEGRA_MAX_TEXT_CHARS."
+            )
+        if self._windows is None:
+            return [(0, len(document.text))]
+        return split_documents([document.text], self._windows, self._encoder.token_starts)[0]
+
+
+def _cut(truncated: Sequence[bool], spans: Sequence[Sequence[Span]]) -> int:
+    """Count the documents of which a passage was cut."""
+    starts = np.cumsum([0, *map(len, spans[:-1])])
+    return int(np.logical_or.reduceat(np.asarray(truncated, bool), starts).sum())
+
+
+def _open_encoder(settings: Settings) -> "TextEncoder":
+    # Batches are tokenized side by side as it is; see ``app.main.open_encoder``.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from app.encoder.encoder import TextEncoder
+    from app.encoder.hardware import Hardware
+
+    hardware = Hardware(
+        device=settings.device,
+        threads=settings.threads,
+        replicas=settings.replicas,
+        gpu_memory_mb=settings.gpu_memory_mb,
+        cuda_graphs=settings.cuda_graphs,
+        tensorrt=settings.tensorrt,
+    )
+    return TextEncoder.open(
+        settings.artifact,
+        device=hardware,
+        precision=settings.precision,
+        max_batch_tokens=settings.max_batch_tokens,
+        queue_texts=settings.queue_texts,
+    )
+
+
+def _open_collection(store: "VectorStore", encoder: Any, target: Target) -> Collection:
+    options = options_for(encoder, target.fields, target.windows)
+    try:
+        found = store.describe(target.collection)
+    except NotFoundError:
+        return store.create(target.collection, encoder.dim, encoder.model_id, options)
+    require_bound(found, encoder)
+    if target.fields or target.windows:
+        require_declared(found, options)
+    return found

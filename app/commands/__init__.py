@@ -1,0 +1,1 @@
+"""Commands of ``tyntegra``, one a module; each has ``add(commands)``."""

@@ -1,0 +1,319 @@
+"""Jobs: what is written, refused, replaced and gone on with, over a store in memory."""
+
+import json
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.bulk.columns import Columns
+from app.bulk.job import Job
+from app.bulk.local import LocalEngine
+from app.bulk.parts import Layout
+from app.bulk.report import JobFailedError, Summary
+from app.bulk.running import run_job
+from app.bulk.target import Target
+from app.errors import ConflictError, InvalidInputError
+from app.retrieval.documents import Document
+
+from .bulk_sinks import MemorySink
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "files"
+    made.mkdir()
+    return made
+
+
+def job_of(folder: Path, **chosen: Any) -> Job:
+    rows = chosen.pop("rows", 4)
+    return Job(
+        files=chosen.pop("files", [str(folder)]),
+        target=Target("notes", url="http://nowhere"),
+        layout=Layout(part_rows=rows),
+        ledger=folder.parent / "ledger",
+        **chosen,
+    )
+
+
+def go(job: Job, sink: MemorySink, *, restart: bool = False) -> Summary:
+    def make(job: Job, stop: threading.Event) -> LocalEngine:
+        return LocalEngine(job.target, job.columns, job.layout, job.writers, stop, sink)
+
+    return run_job(job, make, threading.Event(), restart=restart, show=False)
+
+
+def jsonl(path: Path, *rows: Any) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def reported(summary: Summary) -> list[dict[str, Any]]:
+    if summary.report is None:
+        return []
+    return [json.loads(line) for line in Path(summary.report).read_text().splitlines()]
+
+
+def test_job_writes_rows_of_all_kinds_as_documents(folder: Path) -> None:
+    (folder / "a.csv").write_text("id,text,year,note\nx,Maji,1990,\n,Moto,,hot\n")
+    jsonl(
+        folder / "b.jsonl",
+        {"doc_id": "b", "text": "Bus", "lang": "eng_Latn", "metadata": {"line": 7}, "n": 1.5},
+        {"id": 12, "text": "Twelve", "ok": True, "none": None, "tags": ["a"]},
+    )
+    (folder / "c.txt").write_text("One line\n\nAnother\n")
+    sink = MemorySink(fields={"year": "integer"})
+    summary = go(job_of(folder), sink)
+    assert sink.kept == {
+        one.doc_id: one
+        for one in (
+            Document("x", "Maji", None, {"year": 1990}),
+            Document("a.csv:3", "Moto", None, {"note": "hot"}),
+            Document("b", "Bus", "eng_Latn", {"line": 7, "n": 1.5}),
+            Document("12", "Twelve", None, {"ok": True}),
+            Document("c.txt:1", "One line"),
+            Document("c.txt:3", "Another"),
+        )
+    }
+    assert (summary.documents, summary.refused, summary.complete) == (6, 0, True)
+    assert summary.left_out == {"tags": 1}
+    assert summary.report is None
+    assert sink.closed
+
+
+def test_job_columns_are_those_named(folder: Path) -> None:
+    (folder / "a.csv").write_text("key,body,text,tongue,year\nk,the body,no,swh_Latn,1990\n")
+    columns = Columns("key", "body", "tongue", metadata=("year",), language="eng_Latn")
+    sink = MemorySink()
+    go(job_of(folder, columns=columns), sink)
+    assert sink.kept == {"k": Document("k", "the body", "swh_Latn", {"year": "1990"})}
+
+
+def test_job_without_the_column_of_texts_writes_nothing(folder: Path) -> None:
+    jsonl(folder / "a.jsonl", {"text": "fine"})
+    (folder / "b.csv").write_text("title,words\na,b\n")
+    sink = MemorySink()
+    with pytest.raises(InvalidInputError, match=r"b\.csv has no column 'text'; it has title, wor"):
+        go(job_of(folder), sink)
+    assert sink.calls == 0
+
+
+def test_job_refuses_rows_with_file_row_and_reason(folder: Path) -> None:
+    path = jsonl(
+        folder / "a.jsonl",
+        {"text": "fine"},
+        {"text": ""},
+        {"text": 7},
+        {"words": "no text"},
+        {"text": "x", "doc_id": 1.5},
+        {"text": "x", "doc_id": "i" * 513},
+        {"text": "x", "lang": "swahili"},
+        {"text": "x", "metadata": "no json"},
+        {"text": "x", "metadata": [1]},
+        {"text": "x", "year": "soon"},
+        {"text": "refuse me", "doc_id": "r"},
+        {"text": "\u200b\u0007"},
+        {"text": "last"},
+    )
+    sink = MemorySink(
+        fields={"year": "integer"}, refuse=lambda d: "no" if d.text.startswith("refuse") else ""
+    )
+    summary = go(job_of(folder), sink)
+    assert set(sink.kept) == {"a.jsonl:1", "a.jsonl:13"}
+    assert (summary.documents, summary.refused) == (2, 11)
+    lines = reported(summary)
+    assert [line["row"] for line in lines] == list(range(2, 13))
+    assert {line["file"] for line in lines} == {str(path)}
+    assert lines[-2] == {"file": str(path), "row": 11, "doc_id": "r", "refused": "no"}
+    assert [line["refused"].split(";")[0] for line in lines[1:3]] == [
+        "has text of type int",
+        "has no text",
+    ]
+
+
+def test_job_stops_after_too_many_refusals_and_goes_on_with_more(folder: Path) -> None:
+    jsonl(folder / "a.jsonl", *({"text": "ok" if n % 2 else ""} for n in range(40)))
+    sink = MemorySink()
+    with pytest.raises(JobFailedError, match="more than --max-errors 3") as failed:
+        go(job_of(folder, max_errors=3, writers=1), sink)
+    assert not failed.value.summary.complete
+    assert 3 < failed.value.summary.refused < 20
+    before, sink = sink, MemorySink(sink.kept)
+    summary = go(job_of(folder, max_errors=-1), sink)
+    assert (summary.documents, summary.refused, summary.complete) == (20, 20, True)
+    assert len(reported(summary)) == 20
+    assert sorted(before.written + sink.written) == sorted(sink.kept)
+
+
+@pytest.mark.parametrize("fail_after", [0, 1, 5, 9])
+def test_job_that_failed_goes_on_and_writes_nothing_twice(folder: Path, fail_after: int) -> None:
+    for name in ("a", "b"):
+        jsonl(folder / f"{name}.jsonl", *({"text": f"{name} {n}"} for n in range(21)))
+    first = MemorySink(fail_after=fail_after, slow_s=0.002)
+    with pytest.raises(JobFailedError, match=r"The disk is full.*same command again") as failed:
+        go(job_of(folder), first)
+    assert failed.value.summary.documents == len(first.kept)
+    second = MemorySink(first.kept)
+    summary = go(job_of(folder), second)
+    assert summary.documents == len(second.kept) == 42
+    assert summary.complete
+    assert not set(second.written) & set(first.written)
+    third = MemorySink(first.kept)
+    assert go(job_of(folder), third).documents == 42
+    assert third.calls == 0
+
+
+@pytest.mark.parametrize("fail_after", [None, 0, 2, 3, 4, 7])
+def test_job_keeps_the_last_row_of_an_id_however_it_went(
+    folder: Path, fail_after: int | None
+) -> None:
+    ids = ["x", "y", "x", "z", "y", "x", "q", "w", "x", "v", "u", "y"]
+    for file in ("a", "b"):
+        rows = ({"id": one, "text": f"{file} {n}"} for n, one in enumerate(ids))
+        jsonl(folder / f"{file}.jsonl", *rows)
+    expected = {one: f"b {n}" for n, one in enumerate(ids)}
+    kept: dict[str, Document] = {}
+    if fail_after is not None:
+        with pytest.raises(JobFailedError):
+            go(job_of(folder, rows=2), MemorySink(kept, fail_after=fail_after, slow_s=0.01))
+    summary = go(job_of(folder, rows=2), MemorySink(kept, slow_s=0.01))
+    assert {one.doc_id: one.text for one in kept.values()} == expected
+    assert (summary.documents, summary.replaced) == (7, 17)
+    lines = reported(summary)
+    assert [line["row"] for line in lines if line["file"].endswith("b.jsonl")] == [1, 2, 3, 5, 6]
+    assert all(line["replaced_by"]["file"].endswith("b.jsonl") for line in lines)
+    # Known once and for all: the next run has nothing to write.
+    again = MemorySink(kept)
+    assert go(job_of(folder, rows=2), again).replaced == 17
+    assert again.calls == 0
+
+
+def test_job_notices_a_changed_file(folder: Path) -> None:
+    path = jsonl(folder / "a.jsonl", {"text": "one"}, {"text": "two"})
+    other = jsonl(folder / "b.jsonl", {"text": "three"})
+    sink = MemorySink()
+    go(job_of(folder), sink)
+    jsonl(path, {"text": "ONE"}, {"text": ""})
+    with pytest.raises(InvalidInputError, match=r"a\.jsonl changed since parts of it were indexed"):
+        go(job_of(folder), MemorySink(sink.kept))
+    left = go(job_of(folder, changed="skip"), MemorySink(sink.kept))
+    assert (left.files, left.documents) == (1, 3)
+    summary = go(job_of(folder, changed="again"), MemorySink(sink.kept))
+    assert sink.kept["a.jsonl:1"].text == "ONE"
+    assert (summary.documents, summary.refused) == (2, 1)
+    # A new file is no change, and one that is gone is none of this run's business.
+    other.unlink()
+    jsonl(folder / "c.jsonl", {"text": "four"})
+    assert go(job_of(folder), MemorySink(sink.kept)).documents == 3
+
+
+def test_job_that_changes_under_its_reader_says_so(folder: Path) -> None:
+    path = jsonl(folder / "a.jsonl", *({"text": f"t{n}"} for n in range(4)))
+
+    class Meddler(MemorySink):
+        def write(self, documents: Any) -> Any:
+            with path.open("a") as file:
+                file.write('{"text": "more"}\n')
+            return super().write(documents)
+
+    with pytest.raises(JobFailedError, match="changed while it was indexed"):
+        go(job_of(folder), Meddler())
+
+
+def test_job_with_other_options_is_refused_by_its_ledger(folder: Path) -> None:
+    jsonl(folder / "a.jsonl", {"text": "one", "body": "two"})
+    sink = MemorySink()
+    go(job_of(folder), sink)
+    other = job_of(folder, columns=Columns(text="body"))
+    with pytest.raises(InvalidInputError, match="belongs to another job: its columns"):
+        go(other, MemorySink(sink.kept))
+    go(other, sink, restart=True)
+    assert sink.kept["a.jsonl:1"].text == "two"
+
+
+def test_job_into_an_emptied_collection_asks_for_a_restart(folder: Path) -> None:
+    jsonl(folder / "a.jsonl", {"text": "one"})
+    go(job_of(folder), MemorySink())
+    with pytest.raises(InvalidInputError, match="give --restart"):
+        go(job_of(folder), MemorySink())
+    sink = MemorySink()
+    go(job_of(folder), sink, restart=True)
+    assert len(sink.kept) == 1
+
+
+def test_job_retry_does_refused_rows_again(folder: Path) -> None:
+    jsonl(folder / "a.jsonl", *({"text": f"t{n}"} for n in range(12)))
+    kept: dict[str, Document] = {}
+    go(job_of(folder), MemorySink(kept, refuse=lambda d: "busy" if d.text == "t5" else ""))
+    assert "a.jsonl:6" not in kept
+    sink = MemorySink(kept)
+    assert go(job_of(folder), sink).refused == 1
+    summary = go(job_of(folder, retry=True), sink)
+    assert (summary.refused, summary.documents, len(kept)) == (0, 12, 12)
+    assert sorted(sink.written) == [f"a.jsonl:{n}" for n in (5, 6, 7, 8)]
+
+
+def test_job_ids_of_files_of_one_name_are_refused_unless_rows_have_them(tmp_path: Path) -> None:
+    paths = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        paths.append(str(jsonl(tmp_path / name / "a.jsonl", {"text": name, "key": name})))
+    job = job_of(tmp_path / "one", files=paths)
+    with pytest.raises(InvalidInputError, match="would give their rows the same ids"):
+        go(job, MemorySink())
+    sink = MemorySink()
+    go(job_of(tmp_path / "one", files=paths, columns=Columns(doc_id="key")), sink)
+    assert set(sink.kept) == {"one", "two"}
+
+
+def test_job_named_id_column_refuses_rows_without_id(folder: Path) -> None:
+    jsonl(folder / "a.jsonl", {"key": "k", "text": "a"}, {"text": "b"}, {"key": None, "text": "c"})
+    summary = go(job_of(folder, columns=Columns(doc_id="key")), MemorySink())
+    assert (summary.documents, summary.refused) == (1, 2)
+
+
+def test_ledger_in_use_names_its_holder(folder: Path) -> None:
+    from app.bulk.ledger import Ledger
+
+    jsonl(folder / "a.jsonl", {"text": "one"})
+    with (
+        Ledger(folder.parent / "ledger"),
+        pytest.raises(ConflictError, match=f"in use by process {os.getpid()}"),
+    ):
+        go(job_of(folder), MemorySink())
+
+
+@pytest.mark.parametrize(
+    "content", [b"no database at all" * 100, b"SQLite format 3\x00" + b"x" * 99]
+)
+def test_ledger_that_is_none_is_refused(folder: Path, content: bytes) -> None:
+    jsonl(folder / "a.jsonl", {"text": "one"})
+    (folder.parent / "ledger").write_bytes(content)
+    with pytest.raises(InvalidInputError, match="is no ledger"):
+        go(job_of(folder), MemorySink())
+
+
+def test_stop_ends_after_what_is_under_way_and_goes_on(folder: Path) -> None:
+    jsonl(folder / "a.jsonl", *({"text": f"t{n}"} for n in range(400)))
+    stop = threading.Event()
+
+    class Stopping(MemorySink):
+        def write(self, documents: Any) -> Any:
+            if self.calls == 5:
+                stop.set()
+            return super().write(documents)
+
+    def make(job: Job, stop: threading.Event) -> LocalEngine:
+        return LocalEngine(job.target, job.columns, job.layout, job.writers, stop, sink)
+
+    sink = Stopping()
+    with pytest.raises(JobFailedError, match=r"^Stopped\. Run the same command again") as failed:
+        run_job(job_of(folder), make, stop, show=False)
+    # All that was written is noted, so none of it is written again.
+    assert failed.value.summary.documents == len(sink.kept) < 400
+    after = MemorySink(sink.kept)
+    assert go(job_of(folder), after).documents == 400
+    assert not set(after.written) & set(sink.written)
