@@ -16,9 +16,9 @@ from numpy.random import Generator
 from app.errors import InvalidInputError
 from app.text.lexicon import Lexicon
 from app.text.perturbations.edits import Edit, apply_edits
-from app.text.perturbations.passage import clusters_of
+from app.text.perturbations.passage import clusters_of, keeps_clusters
 from app.text.perturbations.registry import FAMILIES, perturb
-from app.text.switching import Switches, keeps_clusters, word_spans, write_switch
+from app.text.switching import Switches, word_spans, write_switch
 from training.registry import CorpusError
 
 Augment = Callable[[str, str, Generator], str]

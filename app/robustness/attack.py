@@ -19,7 +19,7 @@ from typing import NamedTuple
 from app.robustness.goal import Demotion, Standing
 from app.text.normalize import normalize
 from app.text.perturbations.edits import Edit, apply_edits, fits
-from app.text.perturbations.registry import Proposal
+from app.text.perturbations.family import Proposal
 
 _FIRST_ROUND = 16
 _SINGLES, _PAIRS, _DEEP = 6, 6, 4

@@ -15,7 +15,7 @@ import regex
 
 from app.text.lexicon import Lexicon
 from app.text.perturbations.edits import Edit
-from app.text.perturbations.passage import clusters_of
+from app.text.perturbations.passage import clusters_of, keeps_clusters
 
 _SYLLABIC = r"\p{Han}\p{Hiragana}\p{Katakana}\u30fc"
 _UNSPACED = rf"{_SYLLABIC}\p{{Thai}}\p{{Lao}}\p{{Khmer}}\p{{Myanmar}}"
@@ -156,16 +156,6 @@ def write_switch(text: str, occurrence: Occurrence, word: str) -> Edit | None:
         word = f"{word} "
     edit = Edit(start, end, before, word)
     return edit if word != before and keeps_clusters(text, edit) else None
-
-
-def keeps_clusters(text: str, edit: Edit) -> bool:
-    """Tell whether the grapheme clusters around an edit stay apart from what it puts there."""
-    if text.isascii() and edit.after.isascii():
-        return True
-    left = clusters_of(text[max(0, edit.start - 8) : edit.start])[-1:]
-    right = clusters_of(text[edit.end : edit.end + 8])[:1]
-    joined = "".join([*left, edit.after, *right])
-    return clusters_of(joined) == [*left, *clusters_of(edit.after), *right]
 
 
 def _last_of_phrase(text: str, words: list[tuple[int, int]], first: int, most: int) -> int:

@@ -1,4 +1,4 @@
-"""Which letters a slip of the finger can put into a word: always letters of the word's script.
+"""Which letters a slip can put into a word where no keyboard is known: those of its script.
 
 Scripts in ``_CORE`` have their everyday letters named there; for all others the letters that share
 the 128 code points around the letter concerned are taken, which is one alphabet's worth. Letters
@@ -45,14 +45,14 @@ _CORE: dict[str, tuple[int, int]] = {
     "Mtei": (0xABC0, 0xABDA),
     "Adlm": (0x1E922, 0x1E943),
 }
-# Frequent in written Chinese, in either orthography, and frequent Korean syllables.
-_FREQUENT = {
-    "Hani": "的一是不了人我在有他大来上国和地到以時说生子可"
-    "你出也年得就那要下看天过自小多然心里发学家",
-    "Hang": "이가는을의에다고하지도로사한기리나스시어",
-}
-_ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
-_KEYS = {key: (row, column) for row, keys in enumerate(_ROWS) for column, key in enumerate(keys)}
+
+
+def core_of(script: str) -> range | None:
+    """The everyday letters of a script, None where no list has them."""
+    if script not in _CORE:
+        return None
+    first, last = _CORE[script]
+    return range(first, last + 1)
 
 
 @cache
@@ -66,25 +66,9 @@ def alphabet(script: str, near: str) -> str:
     Returns:
         Lower case letters of that script, ``near`` among them or not; may be empty.
     """
-    if script in _FREQUENT:
-        return _FREQUENT[script]
     block = ord(near) & ~0x7F
     first, last = _CORE.get(script, (block, block + 0x7F))
     return "".join(filter(lambda c: _is_plain(c, script), map(chr, range(first, last + 1))))
-
-
-@cache
-def keys_around(letter: str) -> str:
-    """The letters that lie next to a Latin letter on the QWERTY keyboard; empty for others."""
-    if letter not in _KEYS:
-        return ""
-    row, column = _KEYS[letter]
-    return "".join(
-        key
-        for key, (r, c) in _KEYS.items()
-        # Each row is shifted to the right by about half a key.
-        if key != letter and ((r == row and abs(c - column) == 1) or _below(r, c, row, column))
-    )
 
 
 @cache
@@ -92,12 +76,6 @@ def is_vowel(letter: str) -> bool:
     """Tell vowel letters from the rest by the last word of the Unicode name (KA, SARA A, ...)."""
     name = unicodedata.name(letter, "X")
     return "VOWEL" in name or " SARA " in name or name.rsplit(" ", 1)[-1][0] in "AEIOU"
-
-
-def _below(row: int, column: int, other_row: int, other_column: int) -> bool:
-    if row > other_row:
-        return row == other_row + 1 and other_column - column in (0, 1)
-    return other_row == row + 1 and column - other_column in (0, 1)
 
 
 def _is_plain(character: str, script: str) -> bool:

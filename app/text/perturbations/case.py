@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from app.text.perturbations.context import Context
 from app.text.perturbations.edits import Draw, Edit
 from app.text.perturbations.passage import Passage
 
@@ -24,9 +25,9 @@ SCRIPTS = (
 )
 
 
-def propose(passage: Passage, draw: Draw) -> Iterator[Edit]:
+def propose(passage: Passage, draw: Draw, context: Context) -> Iterator[Edit]:
     """Propose the other case for each letter, and capitals or small letters for each word."""
-    del draw  # few enough to propose them all
+    del draw, context  # few enough to propose them all
     for word in passage.words:
         start, end = word[0].start, word[-1].end
         text = passage.text[start:end]

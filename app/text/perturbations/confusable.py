@@ -1,16 +1,23 @@
 """Look-alikes: a letter replaced by one that most typefaces draw the same or nearly so.
 
-The groups are written out for Latin, Cyrillic, Greek, Armenian, Arabic and kana, after what
-Unicode's confusables data (UTS 39) lists for letters in everyday use; the Kangxi radicals come from
-the compatibility decomposition (NFKC). Scripts without a group are not attacked.
+Letters in everyday use have groups of their own here, of Latin, Cyrillic, Greek, Armenian, Arabic
+and kana, and the Kangxi radicals come from the compatibility decomposition (NFKC). All others come
+from a table of Unicode's confusables (UTS 39; ``app/text/tables``): letters of one skeleton. Few
+letters of Indic scripts have any: there the family is rarely applicable.
 """
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 
+from app.text.perturbations.context import Context
 from app.text.perturbations.edits import Draw, Edit
-from app.text.perturbations.passage import Passage
+from app.text.perturbations.passage import Passage, keeps_clusters
 from app.text.script import script_of_character
+from app.text.tables import read_table
+
+RARE = 2
+"""Look-alikes from the table proposed for each letter, at most."""
 
 # Each letter of a group can stand for each other one.
 _GROUPS = (
@@ -37,14 +44,40 @@ def _look_alikes() -> dict[str, str]:
 
 
 LOOK_ALIKES = _look_alikes()
-"""For each letter the letters that look like it."""
+"""For each letter in everyday use the letters that look like it."""
 
-SCRIPTS = tuple(dict.fromkeys(script_of_character(letter) for letter in LOOK_ALIKES))
+_TABLED = (
+    "Cher Cans Copt Lisu Thai Osge Tfng Mlym Telu Knda Ethi Taml Laoo Hebr Geor Mong Nkoo Deva "
+    "Beng Tibt Khmr Java Orya Mymr Gujr"
+)
+SCRIPTS = tuple(
+    dict.fromkeys(
+        (
+            *(script_of_character(letter) for letter in LOOK_ALIKES),
+            *_TABLED.split(),
+        )
+    )
+)
 
 
-def propose(passage: Passage, draw: Draw) -> Iterator[Edit]:
-    """Propose each look-alike of each letter."""
-    del draw  # few enough to propose them all
-    for cluster in passage.letters:
-        for letter in LOOK_ALIKES.get(cluster.text[0], ""):
-            yield Edit(cluster.start, cluster.end, cluster.text, letter + cluster.text[1:])
+def propose(passage: Passage, draw: Draw, context: Context) -> Iterator[Edit]:
+    """Propose each everyday look-alike of each letter, and two of the others."""
+    del context
+    letters = passage.letters
+    numbers = draw.numbers("look-alikes", len(letters)).tolist()
+    for cluster, number in zip(letters, numbers, strict=True):
+        first = cluster.text[0]
+        everyday = LOOK_ALIKES.get(first, "")
+        rare = [letter for letter in rare_look_alikes().get(first, "") if letter not in everyday]
+        drawn = [rare[(number + turn) % len(rare)] for turn in range(min(RARE, len(rare)))]
+        for letter in (*everyday, *drawn):
+            edit = Edit(cluster.start, cluster.end, cluster.text, letter + cluster.text[1:])
+            if keeps_clusters(passage.text, edit):
+                yield edit
+
+
+@cache
+def rare_look_alikes() -> Mapping[str, str]:
+    """For each letter of the table the others of its group."""
+    groups = read_table("lookalikes")["groups"]
+    return {letter: group.replace(letter, "") for group in groups for letter in group}

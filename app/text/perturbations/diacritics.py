@@ -2,12 +2,14 @@
 
 A mark may be lost if its canonical combining class says that it sits on a letter rather than being
 one: accents, tone marks, nuktas, kana voicing, Arabic and Hebrew points. Vowel signs and viramas
-(classes 0, 9, 84, 91, 103, 118, 129-132) are spelling, not decoration, and stay.
+(classes 0, 9, 84, 91, 103, 118, 129-132) are spelling, not decoration, and stay. Letters with a
+hook, a stroke or a form of their own lose that, as where a keyboard does not have them.
 """
 
 import unicodedata
 from collections.abc import Iterator
 
+from app.text.perturbations.context import Context
 from app.text.perturbations.edits import Draw, Edit
 from app.text.perturbations.passage import Cluster, Passage
 from app.text.script import COMMON, INHERITED, script_of_character
@@ -36,6 +38,18 @@ _WITH_NUKTA = frozenset("कखगजडढफডঢযਸਖਗਜਫਲ")
 _NO_TONE = "\u0e30\u0e32\u0e33\u0e40\u0e41\u0e42\u0e43\u0e44\u0e2f\u0e46"
 _NO_TONE += "\u0eb0\u0eb2\u0eb3\u0ec0\u0ec1\u0ec2\u0ec3\u0ec4\u0eaf\u0ec6"
 
+# What people type for letters that their keyboard lacks and that do not decompose.
+_PAIRS = (
+    "đd ðd ħh łl ŧt øo ɓb ɗd ƙk ƴy ƥp ɔo ɛe ŋn ıi əe ɲn ʋv ƒf ɖd ɣg ǝe ɩi ʊu ɨi ʉu "
+    "ёе ґг әа ғг қк ңн өо үу ұу ҳх ҷч ӣи ӯу һх ҙз ҫс ҡк ҥн ћч ђд љл њн џц јй їи єе іи ўу "
+    "کك یي ہه ۃه ےي ۆو ێي ڕر ڵل ڤف پب چج ژز گك ٹت ڈد ڑر ںن ڭك ۋو"
+)
+_PLAIN = {pair[0]: pair[1] for pair in _PAIRS.split()}
+_PLAIN |= {"ß": "ss", "æ": "ae", "œ": "oe", "þ": "th"}
+_PLAIN |= {
+    a.upper(): b.title() for a, b in _PLAIN.items() if len(a.upper()) == 1 and a.upper() != a
+}
+
 
 # Where Unicode encodes marks, but for musical and other symbols.
 _BLOCKS = (
@@ -57,10 +71,13 @@ def _scripts() -> tuple[str, ...]:
 SCRIPTS = _scripts()
 
 
-def propose(passage: Passage, draw: Draw) -> Iterator[Edit]:
-    """Propose the loss of each mark, and one more mark for each letter that can bear it."""
+def propose(passage: Passage, draw: Draw, context: Context) -> Iterator[Edit]:
+    """Propose the loss of each mark, and of all of a word, and one more mark for each letter."""
+    del context
     numbers = draw.numbers("marks", len(passage.letters)).tolist()
     for cluster, number in zip(passage.letters, numbers, strict=True):
+        if cluster.text in _PLAIN:
+            yield Edit(cluster.start, cluster.end, cluster.text, _PLAIN[cluster.text])
         if cluster.script not in SCRIPTS:
             continue
         decomposed = unicodedata.normalize("NFD", cluster.text)
@@ -70,6 +87,20 @@ def propose(passage: Passage, draw: Draw) -> Iterator[Edit]:
         added = _bearable(cluster, decomposed)
         if added:
             yield _edit(cluster, added[number % len(added)])
+    for word in passage.words:
+        start, end = word[0].start, word[-1].end
+        text = passage.text[start:end]
+        plain = unicodedata.normalize("NFC", "".join(_without_marks(c.text) for c in word))
+        if plain not in (text, unicodedata.normalize("NFC", text)):
+            yield Edit(start, end, text, plain)
+
+
+def _without_marks(cluster: str) -> str:
+    """Take all marks from a cluster, and what a plain keyboard lacks."""
+    if cluster in _PLAIN:
+        return _PLAIN[cluster]
+    decomposed = unicodedata.normalize("NFD", cluster)
+    return "".join(c for c in decomposed if unicodedata.combining(c) not in _LOST)
 
 
 def _edit(cluster: Cluster, after: str) -> Edit:

@@ -6,6 +6,7 @@ stack, where they change what a reader sees.
 
 from collections.abc import Iterator
 
+from app.text.perturbations.context import Context
 from app.text.perturbations.edits import Draw, Edit
 from app.text.perturbations.passage import Passage
 
@@ -34,8 +35,9 @@ _WITHOUT_JOINING = frozenset(
 )
 
 
-def propose(passage: Passage, draw: Draw) -> Iterator[Edit]:
+def propose(passage: Passage, draw: Draw, context: Context) -> Iterator[Edit]:
     """Propose one character without width for each place between two clusters of a word."""
+    del context
     places = list(passage.neighbors())
     numbers = draw.numbers("invisible", len(places)).tolist()
     for (left, right), number in zip(places, numbers, strict=True):

@@ -6,6 +6,7 @@ from itertools import groupby, pairwise
 
 import regex
 
+from app.text.perturbations.edits import Edit
 from app.text.script import script_of_character
 
 MAX_CLUSTERS = 2048
@@ -85,3 +86,14 @@ class Passage:
 def clusters_of(text: str) -> list[str]:
     """Cut a text into grapheme clusters."""
     return _CLUSTER.findall(text)
+
+
+def keeps_clusters(text: str, edit: Edit) -> bool:
+    """Tell whether the grapheme clusters around an edit stay apart from what it puts there."""
+    if text.isascii() and edit.after.isascii():
+        return True
+    # Eight code points are more than a cluster's length in any word.
+    left = clusters_of(text[max(0, edit.start - 8) : edit.start])[-1:]
+    right = clusters_of(text[edit.end : edit.end + 8])[:1]
+    joined = "".join([*left, edit.after, *right])
+    return clusters_of(joined) == [*left, *clusters_of(edit.after), *right]

@@ -1,58 +1,35 @@
-"""The families by name, and what each proposes for a text in a seeded order.
+"""The families by name.
 
-A new family is a module with ``propose`` and one entry in ``_FAMILIES``. A family that has nothing
-to propose for a text is not applicable to it, which its caller reports; it never returns the text
-unchanged and calls that an attack.
+A new family is a module with a function that proposes, and one entry in ``_FAMILIES``. A family
+that has nothing to propose for a text is not applicable to it, which its caller reports; it never
+returns the text unchanged and calls that an attack.
 """
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-
 from app.errors import InvalidInputError
-from app.text.perturbations import case, confusable, diacritics, invisible, spacing, typo
-from app.text.perturbations.edits import Draw, Edit, apply_edits, fits
-from app.text.perturbations.passage import Passage
+from app.text.perturbations import (
+    bidi,
+    case,
+    confusable,
+    diacritics,
+    digits,
+    forms,
+    invisible,
+    ocr,
+    punctuation,
+    scripts,
+    spacing,
+    switched,
+    typo,
+    words,
+)
+from app.text.perturbations.family import ANY_SCRIPT, Family, perturb, proposals
 
-ANY_SCRIPT = ("*",)
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """A named kind of perturbation.
-
-    Attributes:
-        name: Its name on the wire.
-        description: One sentence for those who choose.
-        scripts: ISO 15924 codes it can act on; ``("*",)`` for any.
-        cost: Units of the edit budget that each edit takes.
-        propose: Single edits of a passage, all within one word or between two.
-    """
-
-    name: str
-    description: str
-    scripts: tuple[str, ...]
-    propose: Callable[[Passage, Draw], Iterator[Edit]]
-    cost: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """An edit that a family proposes.
-
-    Attributes:
-        edit: The edit.
-        word: Number of the word where it begins, for searches that learn which words matter.
-    """
-
-    edit: Edit
-    word: int
-
+__all__ = ["ANY_SCRIPT", "FAMILIES", "Family", "family_of", "perturb", "proposals"]
 
 _FAMILIES = (
     Family(
         "typo",
-        "Letters swapped, lost, doubled, mistaken for or joined by another of the same script.",
+        "Letters swapped, lost, doubled, or hit beside the right key of the language's keyboard.",
         ANY_SCRIPT,
         typo.propose,
     ),
@@ -86,6 +63,95 @@ _FAMILIES = (
         ANY_SCRIPT,
         spacing.propose,
     ),
+    Family(
+        "bidi",
+        "Controls of writing direction in or around a word, which shows as before.",
+        ANY_SCRIPT,
+        bidi.propose,
+    ),
+    Family(
+        "form",
+        "A letter or word in compatibility characters, such as full-width or mathematical letters.",
+        forms.SCRIPTS,
+        forms.propose,
+        reports_undone=True,
+    ),
+    Family(
+        "digits",
+        "A number in the digits of another script.",
+        ANY_SCRIPT,
+        digits.propose,
+    ),
+    Family(
+        "punctuation",
+        "Punctuation lost, added, or of another script.",
+        ANY_SCRIPT,
+        punctuation.propose,
+    ),
+    Family(
+        "ocr",
+        "A letter mistaken for one of like shape, as when a print is read by machine.",
+        ocr.SCRIPTS,
+        ocr.propose,
+    ),
+    Family(
+        "romanization",
+        "The whole text typed in Latin letters.",
+        scripts.NATIVE,
+        scripts.to_latin,
+    ),
+    Family(
+        "native_script",
+        "A text in Latin letters brought to the other script of its language.",
+        (scripts.LATIN,),
+        scripts.to_native,
+        needs=("lang",),
+    ),
+    Family(
+        "mixed_script",
+        "A word, half of it, or a letter in Latin letters, or in the other script of the language.",
+        (scripts.LATIN, *scripts.NATIVE),
+        scripts.mixed,
+    ),
+    Family(
+        "word_order",
+        "Two words that change places.",
+        ANY_SCRIPT,
+        words.reorder,
+    ),
+    Family(
+        "word_deletion",
+        "A word left out.",
+        ANY_SCRIPT,
+        words.delete,
+    ),
+    Family(
+        "word_repetition",
+        "A word said twice.",
+        ANY_SCRIPT,
+        words.repeat,
+    ),
+    Family(
+        "synonym",
+        "A word replaced by a synonym from the dictionaries at hand.",
+        ANY_SCRIPT,
+        switched.synonyms,
+        needs=("lang", "dictionary"),
+    ),
+    Family(
+        "code_switch",
+        "A word replaced by its translation from the dictionaries at hand.",
+        ANY_SCRIPT,
+        switched.switch,
+        needs=("lang", "dictionary"),
+    ),
+    Family(
+        "token_neighbor",
+        "A word replaced by one that the encoder places nearby.",
+        ANY_SCRIPT,
+        switched.neighbors,
+        needs=("token_neighbors",),
+    ),
 )
 FAMILIES = {family.name: family for family in _FAMILIES}
 """The families by name, in the order in which they are listed."""
@@ -103,44 +169,3 @@ def family_of(name: str) -> Family:
             "leave attacks out to try them all."
         )
     return FAMILIES[name]
-
-
-def proposals(family: Family, passage: Passage, seed: int) -> list[Proposal]:
-    """List what a family proposes, in an order that depends on seed, family and text alone.
-
-    The order goes round the words, so that the first few proposals touch many of them. Empty if the
-    family is not applicable.
-    """
-    draw = Draw(seed, passage.text, family.name)
-    edits = list(dict.fromkeys(family.propose(passage, draw)))
-    starts = [word[0].start for word in passage.words]
-    turns = [0] * (len(starts) + 1)
-    keyed: list[tuple[int, int, Proposal]] = []
-    order = draw.numbers("order", len(edits)).argsort(kind="stable")
-    tickets = draw.numbers("turn", len(edits)).tolist()
-    for index, ticket in zip(order.tolist(), tickets, strict=True):
-        word = _word_at(starts, edits[index].start)
-        keyed.append((turns[word], ticket, Proposal(edits[index], word)))
-        turns[word] += 1
-    keyed.sort(key=lambda entry: entry[:2])
-    return [proposal for _, _, proposal in keyed]
-
-
-def perturb(text: str, family: Family, edits: int, seed: int) -> tuple[str, tuple[Edit, ...]]:
-    """Perturb a text at random with at most some edits.
-
-    Returns:
-        The perturbed text and the edits that lead to it; the text itself and no edits if the family
-        is not applicable.
-    """
-    chosen: list[Edit] = []
-    for proposal in proposals(family, Passage.of(text), seed):
-        if (len(chosen) + 1) * family.cost > edits:
-            break
-        if fits(proposal.edit, chosen):
-            chosen.append(proposal.edit)
-    return apply_edits(text, chosen), tuple(sorted(chosen))
-
-
-def _word_at(starts: list[int], offset: int) -> int:
-    return max(0, bisect_right(starts, offset) - 1)

@@ -1,98 +1,122 @@
-"""Slips of the finger: letters swapped, lost, doubled, mistaken or added, in any script.
+"""Slips of the finger on the keyboard that a language is typed with, in any script.
 
-The unit is the grapheme cluster, which is never torn: a vowel sign stays with its consonant. A new
-letter is always of the script of the word, near on the keyboard for Latin, and either a letter of
-the same text or an everyday one elsewhere.
+A letter is swapped with the next one, lost, doubled, mistaken for a neighbor on the keyboard, or
+joined by one; so are vowel signs and other marks, each within its grapheme cluster, which is never
+torn. What is composed from several keys (Chinese, Korean, Ethiopic) slips as
+``app.text.perturbations.composing`` tells. Where no layout is known, letters of the same text and
+of the same alphabet stand in for neighbors.
 """
 
 import unicodedata
 from collections.abc import Iterator
 
-from app.text.perturbations.alphabets import alphabet, is_vowel, keys_around
+from app.text.perturbations.alphabets import alphabet, is_vowel
+from app.text.perturbations.composing import slips
+from app.text.perturbations.context import Context
 from app.text.perturbations.edits import Draw, Edit
-from app.text.perturbations.passage import Cluster, Passage, clusters_of
-from app.text.script import COMMON, INHERITED
+from app.text.perturbations.keyboards import Keyboard, is_mark, keyboard_of
+from app.text.perturbations.passage import Cluster, Passage, keeps_clusters
+from app.text.script import COMMON, INHERITED, script_of_character
 
-_HANGUL_FIRST, _HANGUL_LAST = "가", "힣"
-# Jamo (initial, medial, final) that occur in many words, by their number in the syllable formula.
-_JAMO = ((0, 2, 3, 5, 6, 7, 9, 11, 12, 18), (0, 1, 4, 5, 8, 13, 18, 20), (0, 1, 4, 8, 16, 17, 21))
+MISTAKEN, ADDED = 2, 2
+"""How many mistaken and added letters are proposed a place."""
+# Hiragana is typed with the keys of katakana.
+_TO_KATAKANA = 0x60
+_HIRAGANA = range(0x3041, 0x3097)
 
 
-def propose(passage: Passage, draw: Draw) -> Iterator[Edit]:
+def propose(passage: Passage, draw: Draw, context: Context) -> Iterator[Edit]:
     """Propose every swap, loss and doubling, and two mistaken and added letters a place."""
-    for edit in _candidates(passage, draw):
-        if edit.before != edit.after and _keeps_clusters(passage, edit):
+    for edit in _candidates(passage, draw, context):
+        if edit.before != edit.after and keeps_clusters(passage.text, edit):
             yield edit
 
 
-def _candidates(passage: Passage, draw: Draw) -> Iterator[Edit]:
+def _candidates(passage: Passage, draw: Draw, context: Context) -> Iterator[Edit]:
     for left, right in passage.neighbors():
         yield Edit(left.start, right.end, left.text + right.text, right.text + left.text)
     letters = passage.letters
-    numbers = draw.numbers("letters", 4 * len(letters)).tolist()
+    keyboards = {script: keyboard_of(context.lang, script) for script in passage.scripts}
     own = {
         script: sorted({c.text[0].lower() for c in letters if c.script == script})
         for script in passage.scripts
     }
+    count = MISTAKEN + ADDED
+    numbers = draw.numbers("letters", count * len(letters)).tolist()
     for index, cluster in enumerate(letters):
-        mistaken, mistaken_own, added, added_own = numbers[4 * index : 4 * index + 4]
+        drawn = numbers[count * index : count * (index + 1)]
         if len(passage.words[cluster.word]) > 1:
             yield Edit(cluster.start, cluster.end, cluster.text, "")
         yield Edit(cluster.end, cluster.end, "", cluster.text)
         if cluster.script in (COMMON, INHERITED):
             continue
-        choices = _choices(cluster)
-        for number, letters_there in ((mistaken, choices), (mistaken_own, own[cluster.script])):
-            yield Edit(
-                cluster.start, cluster.end, cluster.text, _mistake(cluster, letters_there, number)
-            )
-        for number, letters_there in ((added, choices), (added_own, own[cluster.script])):
-            letter = _pick(letters_there, number, cluster)
-            yield Edit(cluster.end, cluster.end, "", letter)
+        near = _near(cluster, keyboards[cluster.script])
+        composed = slips(cluster.text, cluster.script)
+        if near or composed:
+            mistaken, added = (composed or _mistaken(cluster, near)), _added(cluster, near)
+        else:
+            added = _alike(cluster, own[cluster.script])
+            mistaken = tuple(letter + cluster.text[1:] for letter in added)
+        for form in _some(mistaken, drawn[:MISTAKEN]):
+            yield Edit(cluster.start, cluster.end, cluster.text, form)
+        for turn, letter in enumerate(_some(added, drawn[MISTAKEN:])):
+            place = cluster.start if turn else cluster.end
+            yield Edit(place, place, "", letter)
 
 
-def _choices(cluster: Cluster) -> str:
-    base = unicodedata.normalize("NFD", cluster.text[0])[0].lower()
-    return keys_around(base) or alphabet(cluster.script, cluster.text[0])
+def _near(cluster: Cluster, keyboard: Keyboard | None) -> list[str]:
+    """For each code point of a cluster what a finger may hit instead, of the same kind."""
+    if keyboard is None:
+        return []
+    near = [_around(character, keyboard) for character in cluster.text]
+    if not any(near) and len(cluster.text) == 1:
+        # Letters that the layout composes, with a dead key say, are near what they are made of.
+        near = [_around(unicodedata.normalize("NFD", cluster.text)[0], keyboard)]
+    return near if any(near) else []
 
 
-def _mistake(cluster: Cluster, letters: str | list[str], number: int) -> str:
-    if _HANGUL_FIRST <= cluster.text <= _HANGUL_LAST and isinstance(letters, str):
-        return _other_syllable(cluster.text, number)
-    return _pick(letters, number, cluster) + cluster.text[1:]
+def _around(character: str, keyboard: Keyboard) -> str:
+    found = keyboard.around.get(character, "")
+    if not found and ord(character) in _HIRAGANA:
+        katakana = keyboard.around.get(chr(ord(character) + _TO_KATAKANA), "")
+        found = "".join(chr(ord(c) - _TO_KATAKANA) for c in katakana if "ァ" <= c <= "ヶ")
+    kind, script = is_mark(character), script_of_character(character)
+    scripts = (script, COMMON, INHERITED) if kind else (script,)
+    return "".join(c for c in found if is_mark(c) == kind and script_of_character(c) in scripts)
 
 
-def _pick(letters: str | list[str], number: int, cluster: Cluster) -> str:
-    """Choose a letter of the same case, and of the same kind where marks depend on the kind."""
+def _mistaken(cluster: Cluster, near: list[str]) -> tuple[str, ...]:
+    text = cluster.text
+    forms = (
+        text[:place] + other + text[place + 1 :]
+        for place, others in enumerate(near)
+        for other in others
+        # A vowel letter takes no vowel sign, a consonant does.
+        if len(text) == 1 or place or is_vowel(other) == is_vowel(text[0])
+    )
+    return tuple(dict.fromkeys(forms))
+
+
+def _added(cluster: Cluster, near: list[str]) -> tuple[str, ...]:
+    """Letters that a finger may hit along with those of a cluster."""
+    letters = (c for others in near for c in others if not is_mark(c))
+    return tuple(dict.fromkeys((*letters, *slips(cluster.text[0], cluster.script))))
+
+
+def _alike(cluster: Cluster, own: list[str]) -> tuple[str, ...]:
+    """Letters of the text and of its alphabet, of the same case and the same kind."""
     base = cluster.text[0]
+    letters = [*own, *alphabet(cluster.script, base)]
     if len(cluster.text) > 1:
         letters = [c for c in letters if is_vowel(c) == is_vowel(base)]
-    if not letters:
-        return base
-    letter = letters[number % len(letters)]
-    if letter == base.lower() and len(letters) > 1:
-        letter = letters[(number + 1) % len(letters)]
-    capital = letter.upper()
-    return capital if base.isupper() and len(capital) == 1 else letter
+    if base.isupper():
+        letters = [c.upper() for c in letters if len(c.upper()) == 1]
+    return tuple(c for c in dict.fromkeys(letters) if c != base)
 
 
-def _other_syllable(syllable: str, number: int) -> str:
-    """Change one jamo of a Hangul syllable."""
-    code = ord(syllable[0]) - ord(_HANGUL_FIRST)
-    jamo = [code // 588, code % 588 // 28, code % 28]
-    place, number = number % 3, number // 3
-    others = [j for j in _JAMO[place] if j != jamo[place]]
-    jamo[place] = others[number % len(others)]
-    return chr(ord(_HANGUL_FIRST) + jamo[0] * 588 + jamo[1] * 28 + jamo[2]) + syllable[1:]
-
-
-def _keeps_clusters(passage: Passage, edit: Edit) -> bool:
-    """Tell whether the clusters around an edit stay apart from what it puts there."""
-    text = passage.text
-    if text.isascii():
-        return True
-    # Eight code points are more than a cluster's length in any word.
-    left = clusters_of(text[max(0, edit.start - 8) : edit.start])[-1:]
-    right = clusters_of(text[edit.end : edit.end + 8])[:1]
-    joined = "".join(left) + edit.after + "".join(right)
-    return clusters_of(joined) == left + clusters_of(edit.after) + right
+def _some(choices: tuple[str, ...], numbers: list[int]) -> Iterator[str]:
+    """Choose as many as there are numbers, each another one as far as there are others."""
+    left = list(choices)
+    for number in numbers:
+        if left:
+            yield left.pop(number % len(left))

@@ -1,0 +1,1 @@
+"""Sources of others -> the small tables in ``app/text/tables``."""
