@@ -4,9 +4,9 @@
 
 Compares float32, float32 fused ahead of loading by ONNX Runtime's optimizer, and 8-bit weights
 (``MatMulNBits``, blocks of 32) with products in float32 (level 0) and in int8 (level 4): cosine to
-float32, nearest neighbors kept, whether a vector depends on its batch mates, and time on sorted
-texts in runs of at most 1,024 padded tokens. Texts are docstrings of the standard library. Ratios
-are medians over rounds of all variants in turn; on a machine with other work trust CPU time.
+float32, nearest neighbors kept, whether a vector depends on its batch mates, time on sorted texts
+in runs of at most 1,024 padded tokens, and of a short and a long text alone. Texts are docstrings
+of the standard library. Ratios are medians over rounds of all variants in turn; on a machine with other work trust CPU time.
 """
 
 import argparse
@@ -38,12 +38,13 @@ ALONE = 96
 def variants(checkpoint: Checkpoint) -> dict[str, onnx.ModelProto]:
     full = transformer_graphs(checkpoint.encoder, white_box=False)
     eight = quantize_transformer(full)
-    level_0 = move_inside(eight.graph, eight.tensors)
-    level_4 = onnx.ModelProto()
-    level_4.CopyFrom(level_0)
-    for node in level_4.graph.node:
-        if node.op_type == "MatMulNBits":
-            node.attribute.append(onnx.helper.make_attribute("accuracy_level", 4))
+    level_4 = move_inside(eight.graph, eight.tensors)
+    level_0 = onnx.ModelProto()
+    level_0.CopyFrom(level_4)
+    for node in level_0.graph.node:
+        for attribute in node.attribute:
+            if attribute.name == "accuracy_level":
+                attribute.i = 0
     return {
         "fp32": move_inside(full.graph, full.tensors),
         "fp32 fused ahead": fuse(checkpoint.encoder),
@@ -124,6 +125,24 @@ def figures(variant: Variant, full: Variant, rows: Sequence[list[int]]) -> dict[
     }
 
 
+def alone_ms(
+    found: dict[str, Variant], longest: list[int], rounds: int
+) -> dict[str, dict[str, float]]:
+    """Time texts that run alone, all variants in turn; medians in milliseconds."""
+    report: dict[str, dict[str, float]] = {name: {} for name in found}
+    for tokens in (16, 256):
+        times: dict[str, list[float]] = {name: [] for name in found}
+        for _ in range(rounds):
+            for name, variant in found.items():
+                started = time.perf_counter()
+                variant.encode([longest[:tokens]])
+                times[name].append(time.perf_counter() - started)
+        for name, taken in times.items():
+            median = round(1e3 * float(np.median(taken)), 2)
+            report[name][f"ms of one text of {tokens} tokens"] = median
+    return report
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--model", type=Path, help="folder; default: the packaged MiniLM")
@@ -153,6 +172,8 @@ def main() -> None:
         for kind in ("wall", "processor"):
             ratios = np.array(getattr(variant, kind)) / np.array(getattr(full, kind))
             report[name][f"{kind} time to fp32"] = round(float(np.median(ratios)), 3)
+    for name, figure in alone_ms(found, rows[-1], 4 * options.rounds).items():
+        report[name] |= figure
     lengths = np.percentile([len(row) for row in rows], [50, 90, 100]).tolist()
     print(json.dumps({"tokens of a text, p50 p90 max": lengths, "figures": report}, indent=1))
 
