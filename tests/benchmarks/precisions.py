@@ -6,7 +6,8 @@ Compares float32, float32 fused ahead of loading by ONNX Runtime's optimizer, an
 (``MatMulNBits``, blocks of 32) with products in float32 (level 0) and in int8 (level 4): cosine to
 float32, nearest neighbors kept, whether a vector depends on its batch mates, time on sorted texts
 in runs of at most 1,024 padded tokens, and of a short and a long text alone. Texts are docstrings
-of the standard library. Ratios are medians over rounds of all variants in turn; on a machine with other work trust CPU time.
+of the standard library. Ratios are medians over rounds of all variants in turn; on a machine with
+other work trust CPU time.
 """
 
 import argparse
