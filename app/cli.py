@@ -62,7 +62,13 @@ def _ask(options: argparse.Namespace, method: str, path: str, body: Any = None) 
 
 
 def _embed(options: argparse.Namespace) -> int:
-    body = {"inputs": _texts(options), "input_type": options.input_type}
+    body: dict[str, Any] = {
+        "inputs": _texts(options),
+        "input_type": options.input_type,
+        "output_type": options.output_type,
+        "truncate": not options.no_truncate,
+        "windows": options.windows,
+    }
     if options.dimensions is not None:
         body["dimensions"] = options.dimensions
     return _ask(options, "POST", "/embed", body)
@@ -151,6 +157,12 @@ def _parser() -> argparse.ArgumentParser:
     embed = _asking(commands, "embed", _embed, "turn texts into vectors")
     embed.add_argument("--input-type", choices=("query", "document"), default="query")
     embed.add_argument("--dimensions", type=int, help="keep only the first so many")
+    embed.add_argument(
+        "--output-type", choices=("float", "int8", "uint8", "binary", "ubinary"), default="float"
+    )
+    long = embed.add_mutually_exclusive_group()
+    long.add_argument("--windows", action="store_true", help="average long texts' windows")
+    long.add_argument("--no-truncate", action="store_true", help="refuse what is too long")
 
     search = _asking(commands, "search", _search, "find documents")
     search.add_argument("--collection", default="demo", help="where to search (demo)")

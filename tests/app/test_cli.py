@@ -30,6 +30,11 @@ def test_cli_embeds_searches_probes_and_informs(
     embedded, _ = said(capsys)
     assert (len(embedded["embeddings"]), embedded["dimensions"]) == (2, 4)
 
+    assert main(["embed", *url, "--output-type", "binary", "one"]) == 0
+    assert all(-128 <= byte <= 127 for byte in said(capsys)[0]["embeddings"][0])
+    assert main(["embed", *url, "--windows", "long " * 99]) == 0
+    assert said(capsys)[0]["windows"][0] > 1
+
     assert main(["search", *url, "--top-k", "2", "--lang", "swh_Latn", "maji"]) == 0
     hits = said(capsys)[0]["results"][0]["hits"]
     assert [hit["lang"] for hit in hits] == ["swh_Latn"] * 2
