@@ -51,14 +51,18 @@ def count_encoded(service: Service, route: str, encoded: Vectors) -> None:
         metrics.truncated.inc(cut)
 
 
-def timing_headers(scope: Scope, encoded: Vectors) -> dict[str, str]:
+def timing_headers(scope: Scope, encoded: Vectors | None) -> dict[str, str]:
     """Say in headers where a request's time went, in milliseconds, and how many tokens it had.
 
     The total runs from the request's headers to the writing of these; what it has beyond the other
-    three is the service's own work: reading, checking, searching, writing.
+    three is the service's own work: reading, checking, searching, writing. Without an encoding
+    there is but the total.
     """
-    timings = encoded.timings
     total_s = time.perf_counter() - scope["state"]["started"]
+    if encoded is None:
+        total = f"{1000 * total_s:.3f}"
+        return {"x-tyntegra-total-ms": total, "server-timing": f"total;dur={total}"}
+    timings = encoded.timings
     tokenize, queue, inference, total = (
         f"{1000 * seconds:.3f}"
         for seconds in (timings.tokenize_s, timings.queue_s, timings.inference_s, total_s)

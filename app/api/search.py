@@ -1,14 +1,13 @@
-"""POST /search: the nearest documents of queries."""
+"""POST /search: the best documents for queries."""
 
 from typing import Any
 
-import numpy as np
 from fastapi import APIRouter, Request
-from numpy.typing import NDArray
 from pydantic import Field
 from starlette.responses import Response
 
 from app.api.bodies import StrictRoute
+from app.api.cursor import read_cursor, write_cursor
 from app.api.dependencies import OpenService
 from app.api.encoder import Vectors
 from app.api.encoding import count_encoded, encode, timing_headers
@@ -18,10 +17,10 @@ from app.api.problems import responses
 from app.api.state import Service
 from app.api.wire import JSON, CollectionName, Reply, Texts, Wire
 from app.errors import InvalidInputError
-from app.retrieval.store import MAX_TOP_K, Hit, VectorStore
-
-SEARCHED_AT_ONCE = 8
-"""Queries of one store call, which goes on to its end even if nobody waits for it any more."""
+from app.retrieval.balance import Method
+from app.retrieval.fusion import Found
+from app.retrieval.ranking import Ask, Mode, Ranker, prepare, require_sense
+from app.retrieval.store import MAX_TOP_K, VectorStore
 
 router = APIRouter(route_class=StrictRoute, tags=["search"])
 
@@ -36,17 +35,59 @@ class SearchRequest(Wire):
     )
     top_k: int = Field(default=10, ge=1, le=MAX_TOP_K, description="hits of each query, at most")
     filter: FilterWire | None = Field(default=None, description="restricts the hits")
+    mode: Mode = Field(
+        default="dense",
+        description="`dense`: by meaning; `lexical`: by words that are alike, for names and codes; "
+        "`hybrid`: both rankings fused",
+    )
+    min_score: float | None = Field(
+        default=None,
+        description="documents that score less are no hits: a cosine, or with mode `lexical` a "
+        "BM25 score; not with `hybrid`",
+    )
+    exact: bool = Field(
+        default=False, description="compare with every vector, however long that takes; for audits"
+    )
+    balance: Method | None = Field(
+        default=None,
+        description="put all languages on one level: `calibrated` takes off each score what its "
+        "language has too much of, `interleaved` gives each language its turn; mode `dense` only",
+    )
+    cursor: str | None = Field(
+        default=None,
+        max_length=64,
+        description="`next` of an earlier answer to the same request: go on from there",
+    )
+
+
+class PassageReply(Reply):
+    """A part of a document's text."""
+
+    start: int = Field(description="code points before it")
+    end: int = Field(description="code points up to its end")
+    text: str
 
 
 class HitReply(Reply):
     """A document found."""
 
-    rank: int = Field(description="1 is the nearest")
+    rank: int = Field(description="1 is the best; counts on over the parts of an answer")
     doc_id: str
-    score: float = Field(description="cosine similarity")
+    score: float = Field(
+        description="cosine similarity; with mode `lexical` BM25, with `hybrid` the fused score, "
+        "with balance `calibrated` the cosine less what its language has too much of"
+    )
     lang: str | None
     text: str
     metadata: dict[str, Any]
+    passage: PassageReply | None = Field(
+        default=None, description="what was found of a document that has several passages"
+    )
+    scores: dict[str, float] | None = Field(
+        default=None,
+        description="what the score was made of, with mode `hybrid` or with balance: `dense` the "
+        "cosine, `lexical` the BM25 score",
+    )
 
 
 class QueryReply(Reply):
@@ -61,6 +102,11 @@ class SearchReply(Reply):
 
     model: str = Field(description="name and content hash of the artifact")
     results: list[QueryReply]
+    next: str | None = Field(
+        description="send it as `cursor` for the hits that follow; null: there are no more. With "
+        "mode `hybrid` a ranking has the first 100 hits of both kinds, or 4 times `top_k` if that "
+        "is more; with balance it has 1,000 hits, otherwise 10,000"
+    )
 
 
 @router.post(
@@ -78,9 +124,10 @@ class SearchReply(Reply):
     ),
 )
 async def search(request: Request, body: SearchRequest, service: OpenService) -> Response:
-    """Find the documents nearest to each query, across languages.
+    """Find the best documents for each query, across languages.
 
-    Equal scores are ordered by `doc_id`, so the same request has the same ranks.
+    Equal scores are ordered by `doc_id`, so the same request has the same ranks. A cursor goes on
+    in the same ranking as long as the collection stays as it is.
     """
     settings = service.settings
     queries = await clean_texts(body.queries, "queries", settings.max_queries, settings)
@@ -89,44 +136,70 @@ async def search(request: Request, body: SearchRequest, service: OpenService) ->
             f"{len(queries)} queries times top_k {body.top_k} is over {settings.max_hits} hits; "
             "ask for fewer, or in parts."
         )
-    work = _search(service, body, queries)
+    identity = body.model_dump(exclude={"cursor"}) | {"model": service.encoder.model_id}
+    ask = _read(body, read_cursor(body.cursor, identity) if body.cursor is not None else 0)
+    require_sense(ask, len(queries))
+    work = _search(service, ask, queries)
     results, encoded = await answer_in_time(request, work, settings.request_timeout_s)
+    full = any(len(hits) == ask.end - ask.offset for hits in results)
     return JSON(
         {
             "model": service.encoder.model_id,
             "results": [
-                {"query": query, "hits": [describe_hit(hit) for hit in hits]}
+                {"query": query, "hits": [describe_hit(found) for found in hits]}
                 for query, hits in zip(body.queries, results, strict=True)
             ],
+            "next": write_cursor(ask.offset + ask.top_k, identity) if full else None,
         },
         headers=timing_headers(request.scope, encoded),
     )
 
 
+def _read(body: SearchRequest, offset: int) -> Ask:
+    return Ask(
+        name=body.collection,
+        mode=body.mode,
+        top_k=body.top_k,
+        offset=offset,
+        where=as_filter(body.filter),
+        exact=body.exact,
+        min_score=body.min_score,
+        balance=body.balance,
+    )
+
+
 async def _search(
-    service: Service, body: SearchRequest, queries: list[str]
-) -> tuple[list[list[Hit]], Vectors]:
+    service: Service, ask: Ask, queries: list[str]
+) -> tuple[list[list[Found]], Vectors | None]:
     # Asked first, so that a misspelt collection costs no inference.
-    await service.in_store(lambda store: service.matching(store, body.collection))
-    encoded = await encode(service, queries, "query")
-    count_encoded(service, "/search", encoded)
-    where = as_filter(body.filter)
+    ranker = await service.in_store(lambda store: _prepare(service, store, ask))
+    encoded = None
+    if ask.mode != "lexical":
+        encoded = await encode(service, queries, "query")
+        count_encoded(service, "/search", encoded)
 
-    found: list[list[Hit]] = []
-    for start in range(0, len(queries), SEARCHED_AT_ONCE):
-        vectors = encoded.vectors[start : start + SEARCHED_AT_ONCE]
-
-        def find(store: VectorStore, vectors: NDArray[np.float32] = vectors) -> list[list[Hit]]:
-            return store.search(body.collection, vectors, body.top_k, where)
-
-        found += await service.in_store(find)
+    found: list[list[Found]] = []
+    for start in range(0, len(queries), ranker.at_once):
+        part = slice(start, start + ranker.at_once)
+        vectors = None if encoded is None else encoded.vectors[part]
+        found += await service.in_store(
+            lambda _, part=part, vectors=vectors: ranker.rank(queries[part], vectors)
+        )
     return found, encoded
 
 
-def describe_hit(hit: Hit) -> dict[str, Any]:
+def _prepare(service: Service, store: VectorStore, ask: Ask) -> Ranker:
+    # Words are the same whatever encoder made the vectors.
+    if ask.mode != "lexical":
+        service.matching(store, ask.name)
+    return prepare(store, ask)
+
+
+def describe_hit(found: Found) -> dict[str, Any]:
     """Write a hit as it goes on the wire."""
+    hit = found.hit
     document = hit.document
-    return {
+    described = {
         "rank": hit.rank,
         "doc_id": document.doc_id,
         "score": hit.score,
@@ -134,3 +207,9 @@ def describe_hit(hit: Hit) -> dict[str, Any]:
         "text": document.text,
         "metadata": dict(document.metadata),
     }
+    if hit.span is not None:
+        start, end = hit.span
+        described["passage"] = {"start": start, "end": end, "text": document.text[start:end]}
+    if found.scores:
+        described["scores"] = dict(found.scores)
+    return described
