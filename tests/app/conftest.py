@@ -2,12 +2,14 @@
 
 import asyncio
 import hashlib
+import re
 import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import httpx
@@ -45,9 +47,15 @@ def fake_encode(texts: Sequence[str]) -> NDArray[np.float32]:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
+class FakePrompts(BaseModel):
+    query: str = ""
+    document: str = ""
+
+
 class FakeManifest(BaseModel):
     name: str = "fake"
     dim: int = DIM
+    prompts: FakePrompts = FakePrompts()
 
 
 @dataclass
@@ -68,6 +76,7 @@ class FakeEncoder:
     dim: int = DIM
     provider: str = "CPUExecutionProvider"
     precision: str = "fp32"
+    document_room: int = 100
     manifest: FakeManifest = field(default_factory=FakeManifest)
     reason: str | None = None
     cancelled: int = 0
@@ -133,6 +142,13 @@ class FakeEncoder:
             texts, input_type, truncate=truncate, windows=windows, dimensions=dimensions
         )
 
+    def token_starts(self, texts: Sequence[str]) -> list[NDArray[np.intp]]:
+        """Tokens are words."""
+        return [
+            np.array([match.start() for match in re.finditer(r"\S+", text)], np.intp)
+            for text in texts
+        ]
+
     def encode_query(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return fake_encode(texts)
 
@@ -179,9 +195,12 @@ async def running(
 ) -> AsyncIterator[Running]:
     """Run a service of fakes until it is ready; ``chosen`` are settings."""
     encoder, store = encoder or FakeEncoder(), store or FakeStore()
-    settings = Settings.model_validate({"demo": False, "log": "error"} | chosen)
-    app = create_app(settings, openers=Openers(lambda _: encoder, lambda _: store))
-    async with app.router.lifespan_context(app):
+    async with AsyncExitStack() as stack:
+        state = stack.enter_context(TemporaryDirectory(prefix="tyntegra-"))
+        default = {"demo": False, "log": "error", "state": state}
+        settings = Settings.model_validate(default | chosen)
+        app = create_app(settings, openers=Openers(lambda _: encoder, lambda _: store))
+        await stack.enter_async_context(app.router.lifespan_context(app))
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             async with asyncio.timeout(30):
@@ -223,10 +242,11 @@ class Live:
 @contextmanager
 def listening(**chosen: Any) -> Iterator[Live]:
     """Run a service of fakes behind the bounded protocol until it is ready."""
-    settings = Settings.model_validate({"demo": False, "log": "error", "shutdown_s": 2} | chosen)
+    default = {"demo": False, "log": "error", "shutdown_s": 2}
     openers = Openers(lambda _: FakeEncoder(), lambda _: FakeStore())
-    app = create_app(settings, openers=openers)
-    with bind("127.0.0.1", 0) as listener:
+    with bind("127.0.0.1", 0) as listener, TemporaryDirectory(prefix="tyntegra-") as state:
+        settings = Settings.model_validate(default | {"state": state} | chosen)
+        app = create_app(settings, openers=openers)
         server = build_server(app, settings)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -239,7 +259,7 @@ def listening(**chosen: Any) -> Iterator[Live]:
         finally:
             server.should_exit = True
             thread.join(10)
-    assert not thread.is_alive()
+        assert not thread.is_alive()
 
 
 @pytest.fixture(scope="session")

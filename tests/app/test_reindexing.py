@@ -1,0 +1,293 @@
+"""Encoding collections anew: what it leaves, keeps, resumes and refuses; on the reference store."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.binding import options_for
+from app.errors import ConflictError, InferenceError, NotFoundError
+from app.guard import REINDEX, WriteGuard, exists
+from app.hidden import hidden_name
+from app.reencoding import PAGE, Progress
+from app.reindexing import Reindexer
+from app.retrieval.store import Document
+from app.windows import Windows
+
+HIDDEN = hidden_name(REINDEX, "a")
+ENDED = ("done", "failed", "cancelled", "interrupted")
+
+
+class Slow:
+    """An encoder whose calls wait for a permit, and count."""
+
+    def __init__(self, encoder: Any) -> None:
+        self._encoder = encoder
+        self.permits = threading.Semaphore(0)
+        self.calls = 0
+        self.texts: list[str] = []
+        self.failures: list[Exception] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._encoder, name)
+
+    def encode(self, texts: Sequence[str], input_type: Any, *, priority: int = 1) -> Any:
+        assert priority == 1  # behind searches
+        self.calls += 1
+        self.permits.acquire()
+        if self.failures:
+            raise self.failures.pop()
+        self.texts += texts
+        return self._encoder.encode(texts, input_type)
+
+
+class World:
+    """A store with a collection of another encoder, and what encodes it anew."""
+
+    def __init__(self, encoder: Any, store: Any, state: Path, count: int = 2 * PAGE + 1) -> None:
+        self.store, self.state = store, state
+        self.slow: Any = Slow(encoder)
+        self.guard = WriteGuard()
+        documents = [Document(f"d{n:04}", f"text number {n}") for n in range(count)]
+        store.create("a", 2, "old@000000000000")
+        store.upsert("a", documents, np.tile(np.eye(2, dtype=np.float32)[:1], (count, 1)))
+        self.reindexer = self.another()
+
+    def another(self) -> Reindexer:
+        """What a new process would make."""
+        return Reindexer(self.store, self.slow, self.guard, self.state / ".reindex", alone=True)
+
+    def begin(self, windows: Windows | None = None) -> Progress:
+        return self.reindexer.begin("a", options_for(self.slow, {}, windows))
+
+    def wait(self, until: Callable[[Progress], bool]) -> Progress:
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            progress = self.reindexer.progress("a")
+            if progress is not None and until(progress):
+                return progress
+            time.sleep(0.002)
+        raise AssertionError(progress)
+
+    def ended(self) -> Progress:
+        return self.wait(lambda progress: progress.state in ENDED)
+
+    @property
+    def notes(self) -> list[str]:
+        return [path.name for path in (self.state / ".reindex").glob("*")]
+
+
+@pytest.fixture
+def world(fakes_module: Any, tmp_path: Path) -> Iterator[World]:
+    made = World(*fakes_module(), tmp_path)
+    yield made
+    made.slow.permits.release(1000)
+    made.reindexer.close()
+
+
+def test_reindex_switches_to_the_new_encoder_at_the_end(world: World) -> None:
+    assert world.begin().state in ("waiting", "running")
+    world.slow.permits.release()
+    world.wait(lambda progress: progress.done == PAGE)
+    assert world.store.describe("a").model == "old@000000000000"  # searched until then
+    world.slow.permits.release(2)
+    ended = world.ended()
+    world.guard.settle("a", 5)
+    assert (ended.state, ended.done, ended.total) == ("done", 2 * PAGE + 1, 2 * PAGE + 1)
+    found = world.store.describe("a")
+    assert (found.model, found.dim, found.count) == (world.slow.model_id, 32, ended.total)
+    assert found.options == options_for(world.slow)
+    assert not exists(world.store, HIDDEN)
+    assert world.notes == []
+    vector = world.slow.encode_document(["text number 300"])
+    assert world.store.search("a", vector, 1)[0][0].document.doc_id == "d0300"
+
+
+def test_reindex_can_split_documents_in_windows(world: World) -> None:
+    long = Document("long", " ".join(f"w{n}" for n in range(20)))
+    world.store.upsert("a", [long], np.eye(2, dtype=np.float32)[:1])
+    world.slow.permits.release(9)
+    world.begin(Windows(8, 8))
+    assert world.ended().state == "done"
+    page = world.store.scan("a", "d9999", 10)
+    assert [long.text[start:end].split()[0] for start, end in page.spans[0]] == ["w0", "w8", "w16"]
+
+
+def test_reindex_refuses_writes_meanwhile_and_lets_them_again(world: World) -> None:
+    world.begin()
+    world.wait(lambda progress: progress.state == "running")
+    with (
+        pytest.raises(ConflictError, match="being encoded anew"),
+        world.guard.writing(world.store, "a"),
+    ):
+        pass
+    world.slow.permits.release(3)
+    world.ended()
+    world.guard.settle("a", 5)
+    with world.guard.writing(world.store, "a"):
+        pass
+
+
+def test_reindex_waits_for_those_who_write(world: World) -> None:
+    world.slow.permits.release(9)
+    with world.guard.writing(world.store, "a"):
+        world.begin()
+        time.sleep(0.05)
+        assert world.slow.calls == 0
+    assert world.ended().state == "done"
+
+
+def test_reindex_of_another_process_refuses_writes_too(world: World) -> None:
+    world.store.create(HIDDEN, 2, "x@000000000000")
+    with (
+        pytest.raises(ConflictError, match="GET /collections/a/reindex"),
+        WriteGuard().writing(world.store, "a"),
+    ):
+        pass
+    world.reindexer.cancel("a")
+    with WriteGuard().writing(world.store, "a"):
+        pass
+
+
+def test_reindex_cancelled_leaves_the_old_collection(world: World) -> None:
+    world.begin()
+    world.slow.permits.release()
+    world.wait(lambda progress: progress.done == PAGE)
+    world.reindexer.cancel("a")
+    world.slow.permits.release(9)
+    assert world.ended().state == "cancelled"
+    world.guard.settle("a", 5)
+    assert world.store.describe("a").model == "old@000000000000"
+    assert not exists(world.store, HIDDEN)
+    assert world.notes == []
+    with pytest.raises(NotFoundError, match="nothing to cancel"):
+        world.reindexer.cancel("a")
+    world.begin()
+    assert world.ended().state == "done"
+
+
+def test_reindex_asked_for_twice_is_one(world: World) -> None:
+    assert world.begin().started == world.begin().started
+    assert len(world.notes) == 1
+
+
+def test_reindex_goes_on_after_a_restart_without_encoding_again(world: World) -> None:
+    world.begin()
+    world.slow.permits.release()
+    world.wait(lambda progress: progress.done == PAGE)
+    threading.Timer(0.05, world.slow.permits.release).start()
+    world.reindexer.close()
+    assert world.reindexer.progress("a").state == "interrupted"
+    assert world.store.describe("a").model == "old@000000000000"
+    assert world.notes == ["a.json"]
+
+    # Meanwhile one document was changed by who is not bound by our guard.
+    changed = Document("d0003", "changed")
+    world.store.upsert("a", [changed], np.eye(2, dtype=np.float32)[:1])
+    world.slow.texts.clear()
+    world.reindexer = world.another()
+    world.reindexer.resume()
+    world.slow.permits.release(9)
+    assert world.ended().state == "done"
+    assert world.slow.texts == ["changed", "text number 512"]
+    assert world.store.get("a", ["d0003"]) == [changed]
+
+
+def test_reindex_resumed_for_yet_another_encoder_begins_anew(world: World) -> None:
+    world.begin()
+    world.slow.permits.release()
+    world.wait(lambda progress: progress.done == PAGE)
+    threading.Timer(0.05, world.slow.permits.release).start()
+    world.reindexer.close()
+    world.slow._encoder.model_id = "newer@222222222222"
+    world.slow.texts.clear()
+    world.reindexer = world.another()
+    world.reindexer.resume()
+    world.slow.permits.release(9)
+    assert world.ended().state == "done"
+    assert len(world.slow.texts) == 2 * PAGE + 1
+    assert world.store.describe("a").model == "newer@222222222222"
+
+
+def test_resume_forgets_what_was_switched_before_the_crash(world: World) -> None:
+    world.slow.permits.release(9)
+    world.begin()
+    world.ended()
+    world.reindexer.close()
+    assert world.notes == []
+    note = world.state / ".reindex" / "a.json"
+    note.write_text(json.dumps({"options": {"precision": "full", "prompt": ""}}))
+    world.reindexer = world.another()
+    world.reindexer.resume()
+    assert (world.reindexer.progress("a"), world.notes) == (None, [])
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"options": {"x": 1}}'])
+def test_resume_gives_up_what_it_cannot_read(world: World, content: str) -> None:
+    (world.state / ".reindex").mkdir()
+    (world.state / ".reindex" / "a.json").write_text(content)
+    world.store.create(HIDDEN, 2, "x@000000000000")
+    world.reindexer.resume()
+    assert world.notes == []
+    assert not exists(world.store, HIDDEN)
+    assert world.store.count("a") == 2 * PAGE + 1
+
+
+def test_reindex_tries_again_while_the_encoder_is_out_of_order(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.reencoding.WAIT_S", 0.001)
+    world.slow.failures = [InferenceError("node 7"), InferenceError("node 7")]
+    world.slow.permits.release(9)
+    world.begin()
+    assert world.ended().state == "done"
+    assert world.slow.calls == 5
+
+
+def test_reindex_that_fails_says_why_and_leaves_the_old_collection(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.reencoding.WAIT_S", 0.001)
+    world.slow.failures = [InferenceError("node 7")] * 9
+    world.slow.permits.release(99)
+    world.begin()
+    ended = world.ended()
+    assert (ended.state, ended.error) == ("failed", "node 7")
+    world.guard.settle("a", 5)
+    assert world.store.describe("a").model == "old@000000000000"
+    assert not exists(world.store, HIDDEN)
+    assert world.notes == []
+
+
+def test_reindex_refuses_to_lose_what_somebody_else_wrote(world: World) -> None:
+    world.begin()
+    world.slow.permits.release()
+    world.wait(lambda progress: progress.done == PAGE)
+    world.store.upsert("a", [Document("d0001b", "late")], np.eye(2, dtype=np.float32)[:1])
+    world.slow.permits.release(9)
+    ended = world.ended()
+    assert ended.state == "failed"
+    assert "somebody wrote" in str(ended.error)
+    assert world.store.count("a") == 2 * PAGE + 2
+
+
+def test_reindex_of_a_missing_collection_is_refused(world: World) -> None:
+    with pytest.raises(NotFoundError):
+        world.reindexer.begin("b", options_for(world.slow))
+    assert world.notes == []
+
+
+def test_reindex_of_a_collection_dropped_meanwhile_ends(world: World) -> None:
+    world.begin()
+    world.slow.permits.release()
+    world.wait(lambda progress: progress.done == PAGE)
+    world.store.drop("a")
+    world.slow.permits.release(9)
+    assert world.ended().state in ("failed", "cancelled")
+    world.guard.settle("a", 5)
+    assert not exists(world.store, HIDDEN)
