@@ -54,6 +54,7 @@ ONLY_IN = {
     "torch": {"training", "export"},
     "transformers": {"training", "export"},
     "safetensors": {"training", "export"},
+    "qdrant_client": {"app.retrieval.qdrant"},
     "psycopg": {"app.retrieval.postgres"},
     "psycopg_pool": {"app.retrieval.postgres"},
     "pyarrow": {"app.bulk", "training", "export"},

@@ -14,6 +14,7 @@ from app.retrieval.store import VectorStore
 
 from .contract_data import fill
 from .postgres_server import database, open_postgres, postgres
+from .qdrant_openers import URL, open_qdrant, open_qdrant_server
 from .reference_store import Made, ReferenceStore
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "filled",
     "open_edge",
     "open_postgres",
+    "open_qdrant",
+    "open_qdrant_server",
     "open_reference",
     "open_store",
     "postgres",
@@ -31,15 +34,18 @@ __all__ = [
 
 Opener = Callable[[Path], VectorStore]
 
+# Names of engines, and the fixtures that give their openers.
 ENGINES: dict[str, str] = {
     "edge": "open_edge",
     "postgres": "open_postgres",
+    "qdrant": "open_qdrant",
     "reference": "open_reference",
 }
-"""Names of engines, and the fixtures that give their openers."""
+if URL in os.environ:
+    ENGINES["qdrant-server"] = "open_qdrant_server"
 
-NEW = ("names", "options", "filters", "passages", "match", "pages", "moves", "programs")
-LACKS: dict[str, tuple[str, ...]] = {"edge": NEW}
+NEW = ("options", "filters", "passages", "match", "pages", "moves", "programs")
+LACKS: dict[str, tuple[str, ...]] = {"edge": NEW, "qdrant": ("moves", "programs")}
 """Parts of the suite (``PART`` of each module) that an engine is not ready for; to become empty."""
 
 

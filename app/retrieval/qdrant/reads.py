@@ -1,0 +1,230 @@
+"""Reading from a collection on the server: documents by name, in pages, and by count.
+
+What a reader meets of a document may be of two versions while it is being replaced, or after a
+crash in the middle: points count only if their check sum is that of the document's first point.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+from qdrant_client import models
+
+from app.errors import InvalidInputError
+from app.retrieval.conditions import FURTHER_PASSAGE, Condition, to_condition
+from app.retrieval.documents import Document, Span
+from app.retrieval.filters import Filter
+from app.retrieval.payload import (
+    HEAD_FIELDS,
+    parts_of,
+    point_ids,
+    span_of,
+    to_document,
+)
+from app.retrieval.qdrant.names import Target
+from app.retrieval.qdrant.nodes import Nodes
+from app.retrieval.qdrant.writes import HAD, longest
+from app.retrieval.store import Page
+
+HEAD = [*HEAD_FIELDS, "check", "parts", "span"]
+"""What is read of a document's first point."""
+_READ_POINTS = 1000
+_AGAIN = 5
+_MAX_LANGUAGES = 10_000
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads from one collection.
+
+    Attributes:
+        nodes: The cluster.
+        target: The collection.
+        consistency: Copies that have to agree; None: one is asked.
+    """
+
+    nodes: Nodes
+    target: Target
+    consistency: models.ReadConsistencyType | None
+
+    def heads(self, doc_ids: Iterable[str], fields: Sequence[str] = HEAD) -> dict[str, Any]:
+        """Read the first points' payloads of those documents that exist, by ``doc_id``."""
+        first = {point_ids(doc_id)[0]: doc_id for doc_id in doc_ids}
+        records = self.points(list(first), fields)
+        return {first[point]: record.payload or {} for point, record in records.items()}
+
+    def points(
+        self, ids: Sequence[str], fields: Sequence[str] | bool, *, vectors: bool | list[str] = False
+    ) -> dict[str, models.Record]:
+        """Read those of the points that exist, by id."""
+        found: dict[str, models.Record] = {}
+        for first in range(0, len(ids), _READ_POINTS):
+            some = ids[first : first + _READ_POINTS]
+            records = self.nodes.call(
+                f"reading {self.target.name}",
+                lambda client, some=some: client.retrieve(
+                    self.target.physical,
+                    some,
+                    with_payload=fields if isinstance(fields, bool) else list(fields),
+                    with_vectors=vectors,
+                    consistency=self.consistency,
+                ),
+            )
+            found |= {str(record.id): record for record in records}
+        return found
+
+    def get(self, doc_ids: Sequence[str]) -> list[Document]:
+        """Return those of the documents that exist, in the order asked for."""
+        heads = self.heads(doc_ids, HEAD_FIELDS)
+        return [to_document(heads[doc_id]) for doc_id in doc_ids if doc_id in heads]
+
+    def condition(self, where: Filter) -> Condition:
+        """Translate a filter; asks the server which points belong to documents it names."""
+        return to_condition(where, self._ids_of)
+
+    def count(self, conditions: Sequence[Condition], *, passages: bool = False) -> int:
+        """Count documents that satisfy all conditions, or passages."""
+        where = {"must": list(conditions), "must_not": [] if passages else [FURTHER_PASSAGE]}
+        found = self.nodes.call(
+            f"counting {self.target.name}",
+            lambda client: client.count(
+                self.target.physical, models.Filter.model_validate(where), exact=True
+            ),
+        )
+        return found.count
+
+    def count_each(self, conditions: Sequence[Condition]) -> list[int]:
+        """Count the passages that satisfy each condition."""
+        filters = [models.Filter.model_validate({"must": [one]}) for one in conditions]
+        counts = self.nodes.map(
+            f"counting {self.target.name}",
+            [
+                lambda client, one=one: client.count(self.target.physical, one, exact=True)
+                for one in filters
+            ],
+        )
+        return [found.count for found in counts]
+
+    def languages(self) -> dict[str, int]:
+        """Count the documents of each language, the most frequent first."""
+        where = models.Filter.model_validate({"must_not": [FURTHER_PASSAGE]})
+        found = self.nodes.call(
+            f"counting languages of {self.target.name}",
+            lambda client: client.facet(
+                self.target.physical, "lang", where, limit=_MAX_LANGUAGES, exact=True
+            ),
+        )
+        counts = {str(hit.value): hit.count for hit in found.hits}
+        unknown = self.count([{"is_empty": {"key": "lang"}}])
+        counts |= {"": unknown} if unknown else {}
+        return dict(sorted(counts.items(), key=lambda one: -one[1]))
+
+    def scan(self, after: str | None, limit: int, *, vectors: bool) -> Page:
+        """Read a page of documents, in the order of their points' ids."""
+        if after is not None:
+            require_cursor(after)
+        where = models.Filter.model_validate({"must_not": [FURTHER_PASSAGE]})
+        records, following = self.nodes.call(
+            f"reading {self.target.name}",
+            lambda client: client.scroll(
+                self.target.physical,
+                scroll_filter=where,
+                limit=limit,
+                offset=after,
+                with_payload=HEAD,
+                with_vectors=[""] if vectors else False,
+                consistency=self.consistency,
+            ),
+        )
+        documents, spans = [], []
+        rows: list[NDArray[np.float32]] = []
+        for record, some in self._whole(records, vectors=vectors):
+            documents.append(to_document(record.payload or {}))
+            spans.append([span_of(one.payload or {}) for one in some])
+            rows += [_dense(one) for one in some] if vectors else []
+        stacked = np.stack(rows) if rows else np.empty((0, self.target.dim), np.float32)
+        return Page(
+            documents, spans, stacked if vectors else None, str(following) if following else None
+        )
+
+    def _whole(
+        self, heads: Sequence[models.Record], *, vectors: bool
+    ) -> Iterator[tuple[models.Record, list[models.Record]]]:
+        """Complete documents by their further points; those that change meanwhile are read anew."""
+        ids = [one for head in heads for one in _further(head)]
+        others = self.points(ids, ["check", "span"], vectors=[""] if vectors else False)
+        for head in heads:
+            whole = _together(head, others) or self._again(head, vectors=vectors)
+            if whole is not None:
+                yield whole[0], whole
+
+    def _again(self, head: models.Record, *, vectors: bool) -> list[models.Record] | None:
+        first = str(head.id)
+        for _ in range(_AGAIN):
+            select: bool | list[str] = [""] if vectors else False
+            fresh = self.points([first], HEAD, vectors=select).get(first)
+            if fresh is None:  # Deleted meanwhile
+                return None
+            others = self.points(_further(fresh), ["check", "span"], vectors=select)
+            whole = _together(fresh, others)
+            if whole is not None:
+                return whole
+        _log.warning("a document of %s lacks passages; it is left out", self.target.name)
+        return None
+
+    def _ids_of(self, doc_ids: Sequence[str]) -> list[str]:
+        heads = self.heads(doc_ids, ["parts", HAD])
+        return [one for name, head in heads.items() for one in point_ids(name, longest(head))]
+
+
+def require_cursor(after: str) -> str:
+    """Return the id of the point that a page begins at.
+
+    Raises:
+        InvalidInputError: If it is none.
+    """
+    try:
+        return str(UUID(after))
+    except ValueError:
+        raise InvalidInputError(
+            f"{after!r:.50} is not where a page begins; give what the page before gave."
+        ) from None
+
+
+def consistency_of(
+    read: Literal["one", "majority", "quorum", "all"],
+) -> models.ReadConsistencyType | None:
+    """Name a read preference as the server does."""
+    return None if read == "one" else models.ReadConsistencyType(read)
+
+
+def span_or_none(payload: Mapping[str, Any], head: Mapping[str, Any]) -> Span | None:
+    """Tell where a passage is; None if it is its document's only one."""
+    return span_of(payload if payload.get("part") else head) if parts_of(head) > 1 else None
+
+
+def _further(head: models.Record) -> list[str]:
+    payload = head.payload or {}
+    return point_ids(payload["doc_id"], parts_of(payload))[1:]
+
+
+def _together(
+    head: models.Record, others: Mapping[str, models.Record]
+) -> list[models.Record] | None:
+    check = (head.payload or {})["check"]
+    found = [others[one] for one in _further(head) if one in others]
+    if len(found) != len(_further(head)):
+        return None
+    if any((one.payload or {}).get("check") != check for one in found):
+        return None
+    return [head, *found]
+
+
+def _dense(record: models.Record) -> NDArray[np.float32]:
+    vector: Any = record.vector
+    return np.asarray(vector[""] if isinstance(vector, dict) else vector, np.float32)
