@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -22,11 +22,14 @@ from app.api import (
     documents,
     embed,
     health,
+    many,
     openai,
     openai_errors,
     probe,
     problems,
+    reindex,
     search,
+    snapshots,
 )
 from app.api.encoder import Encoder
 from app.api.envelope import Envelope
@@ -34,10 +37,8 @@ from app.api.limits import BodyLimit
 from app.api.security import HostCheck, KeyCheck, load_keys
 from app.api.state import START_UP_FAILED, Openers, Service
 from app.errors import InvalidInputError
+from app.opening import open_store
 from app.settings import Settings
-
-if TYPE_CHECKING:
-    from app.retrieval.store import VectorStore
 
 DESCRIPTION = "Text search across languages, and a measure of how far it can be trusted."
 
@@ -65,13 +66,6 @@ def open_encoder(settings: Settings) -> Encoder:
         max_batch_tokens=settings.max_batch_tokens,
         queue_texts=settings.queue_texts,
     )
-
-
-def open_store(settings: Settings) -> "VectorStore":
-    """Open the store in the state directory; blocking."""
-    from app.retrieval.edge import EdgeStore
-
-    return EdgeStore.open(settings.state)
 
 
 def create_app(
@@ -113,7 +107,10 @@ def create_app(
         ],
     )
     app.state.service = service
-    for resource in (embed, openai, search, collections, documents, probe, health, docs):
+    for resource in (embed, openai, search, collections, reindex, snapshots):
+        app.include_router(resource.router)
+    app.include_router(documents.adding)
+    for resource in (many, documents, probe, health, docs):
         app.include_router(resource.router)
     problems.install(app)
     app.openapi = lambda: _openapi(app)

@@ -6,13 +6,13 @@ is silently ignored is worse than a service that does not start.
 """
 
 import difflib
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
+from app.address import EMBEDDED, require_address, without_secrets
 from app.errors import InvalidInputError
 
 PREFIX = "TYNTEGRA_"
@@ -51,7 +51,9 @@ Switch = Annotated[bool, BeforeValidator(_boolean)]
 class Settings(BaseModel):
     """Every choice of the service, with its default and its bounds."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True
+    )
 
     host: str = Field(default="127.0.0.1", min_length=1, description="address to listen on")
     port: int = Field(
@@ -78,7 +80,10 @@ class Settings(BaseModel):
         description="which of the artifact's graphs to run; `auto`: what suits the device",
     )
     store: str = Field(
-        default="embedded", description="vector engine; only `embedded` is supported"
+        default=EMBEDDED,
+        repr=False,  # It may hold a password
+        description="where collections are: `embedded`, `postgresql://user@host/database`, or "
+        "`http(s)://host:6333` of a Qdrant",
     )
     keys: ExpandedPath | None = Field(
         default=None,
@@ -158,8 +163,20 @@ class Settings(BaseModel):
         le=262_144,
         description="characters of a text once normalized before a 413",
     )
+    max_document_chars: int = Field(
+        default=65_536,
+        ge=16,
+        le=1_048_576,
+        description="characters of a document that is split in windows before a 413",
+    )
     max_documents: int = Field(
         default=256, ge=1, le=MAX_ITEMS, description="documents of one upsert"
+    )
+    max_streams: int = Field(
+        default=4, ge=1, le=256, description="uploads of NDJSON that go on at a time before a 429"
+    )
+    max_snapshots: int = Field(
+        default=16, ge=1, le=1000, description="snapshots of one collection before a 409"
     )
     max_queries: int = Field(
         default=64, ge=1, le=MAX_ITEMS, description="queries of one search or probe"
@@ -207,11 +224,8 @@ class Settings(BaseModel):
 
     @field_validator("store")
     @classmethod
-    def _only_the_embedded_store(cls, value: str) -> str:
-        if value != "embedded":
-            scheme = value.split("://")[0]
-            raise ValueError(f"{scheme!r} is not supported; only 'embedded' is")
-        return value
+    def _an_address(cls, value: str) -> str:
+        return require_address(value)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Settings":
@@ -249,6 +263,7 @@ def _explain(error: ValidationError, given: Mapping[str, str]) -> str:
     field = str(first["loc"][0])
     message = first["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:] if message.startswith("Input ") else message
-    # A URL may hold a password.
-    value = re.sub(r"//[^/@]*@", "//***@", given.get(field, ""))
+    value = given.get(field, "")
+    if field == "store":
+        value = without_secrets(value)
     return f"{PREFIX}{field.upper()}={value!r} cannot be used: {message}; correct it or unset it"

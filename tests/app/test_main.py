@@ -179,7 +179,8 @@ def test_stop_closes_encoder_and_store(start: Any) -> None:
     ("command", "chosen", "message"),
     [
         (SERVE, {"artifact": "/nowhere"}, "/nowhere"),
-        (SERVE, {"store": "postgresql://h/d"}, "only 'embedded' is"),
+        (SERVE, {"store": "mysql://h/d"}, "names no engine that is known"),
+        (SERVE, {"store": "postgresql://u:p@127.0.0.1:9/d"}, "PostgreSQL at 127.0.0.1:9/d cannot"),
         (SERVE, {"keys": "/nowhere"}, "TYNTEGRA_KEYS"),
         (SERVE, {"state": "/proc/nowhere"}, "/proc/nowhere"),
         (UVICORN, {"artifact": "/nowhere"}, "/nowhere"),

@@ -84,7 +84,16 @@ def test_from_env_variable_of_another_part_is_left_alone(variable: str) -> None:
         ("DEMO", "perhaps", "valid boolean"),
         ("DEVICE", "tpu", "'auto', 'cpu' or 'cuda'"),
         ("DRAIN_S", "nan", "less than or equal to 60"),
-        ("STORE", "postgresql://u:secret@h/db", "'postgresql' is not supported"),
+        ("STORE", "embeded", "'embeded' cannot be used: it names no engine that is known"),
+        ("STORE", "u:secret@h/db", "it names no engine that is known"),
+        ("STORE", "mysql://u:secret@h/db", "it names no engine that is known"),
+        ("STORE", "postgresql://u:secret@h:port/db", "host or port cannot be read"),
+        ("STORE", "postgresql://u:sec@secret@h/db", "%40"),
+        ("STORE", "postgresql://u:secret/w@h/db", "%2F"),
+        ("STORE", "postgresql://u:#secret@h/db", "%23"),
+        ("STORE", "postgresql://u:sec ret-secret@h/db", "a space"),
+        ("STORE", "http://:6333", "host or port cannot be read"),
+        ("STORE", "http://h:6333?api_key=secret", "host or port cannot be read"),
     ],
 )
 def test_from_env_value_that_does_not_fit_is_refused(
@@ -96,6 +105,32 @@ def test_from_env_value_that_does_not_fit_is_refused(
     assert message in refusal.value.message
     assert "secret" not in refusal.value.message
     assert "\n" not in refusal.value.message
+
+
+@pytest.mark.parametrize(
+    "store",
+    [
+        "embedded",
+        "postgresql:///documents",
+        "postgres://h",
+        "postgresql://u:s%40ecret@db.example:5432/documents?sslmode=require",
+        "postgresql://u@a:5432,b:5433/documents?target_session_attrs=read-write",
+        "postgresql://u@[::1]:5432/documents",
+        "http://localhost:6333",
+        "https://qdrant.example",
+    ],
+)
+def test_settings_take_the_address_of_any_engine(store: str) -> None:
+    assert Settings.from_env({"TYNTEGRA_STORE": store}).store == store
+
+
+def test_settings_never_show_the_password_of_the_store() -> None:
+    settings = Settings(store="postgresql://u:secret@h/db")
+    assert "secret" not in repr(settings)
+    assert "secret" not in str(settings)
+    with pytest.raises(ValidationError) as refusal:
+        Settings(store="postgresql://u:secret@h:port/db")
+    assert "secret" not in str(refusal.value)
 
 
 def test_settings_are_frozen() -> None:

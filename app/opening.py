@@ -1,0 +1,52 @@
+"""From ``TYNTEGRA_STORE`` to an open store; only the engine asked for is imported."""
+
+from app.address import engine_of
+from app.errors import StoreError
+from app.retrieval.store import VectorStore
+from app.settings import Settings
+
+_SPARE_CONNECTIONS = 4
+"""For readiness, reindexing and the like, beside the threads that serve requests."""
+
+
+def open_store(settings: Settings) -> VectorStore:
+    """Open the store that the settings name; blocking.
+
+    Raises:
+        ConflictError: If another process holds the directory of the embedded store.
+        NotReadyError: If the server does not answer.
+        StoreError: If the store cannot be used, or the engine's client is not installed.
+    """
+    match engine_of(settings.store):
+        case "embedded":
+            from app.retrieval.edge import EdgeStore
+
+            return EdgeStore.open(settings.state)
+        case "postgresql":
+            return _open_postgres(settings)
+        case "qdrant":
+            return _open_qdrant(settings)
+
+
+def _open_postgres(settings: Settings) -> VectorStore:
+    try:
+        from app.retrieval.postgres.store import PostgresStore
+    except ImportError as error:
+        raise _not_installed("PostgreSQL", "postgres", error) from error
+    threads = settings.store_threads + settings.probe_threads
+    return PostgresStore.open(settings.store, connections=threads + _SPARE_CONNECTIONS)
+
+
+def _open_qdrant(settings: Settings) -> VectorStore:
+    try:
+        from app.retrieval.qdrant.store import QdrantStore
+    except ImportError as error:
+        raise _not_installed("Qdrant", "qdrant", error) from error
+    return QdrantStore.open(settings.store)
+
+
+def _not_installed(engine: str, extra: str, error: ImportError) -> StoreError:
+    return StoreError(
+        f"TYNTEGRA_STORE names {engine}, whose client is not installed ({error.msg}); install it "
+        f"with: pip install -e '.[{extra}]'"
+    )
