@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from app.retrieval.postgres.conditions import Condition
+from app.retrieval.postgres.pages import count_up_to
 from app.retrieval.postgres.pool import Cursor
 from app.retrieval.postgres.rows import to_document, vector_text
 from app.retrieval.postgres.schema import Table
@@ -28,13 +29,14 @@ _MAX_CANDIDATES = 8_000
 """Beyond, comparing all is faster."""
 _SCORE: LiteralString = "least(1, greatest(-1, -(p.vector <#> %s::vector)))"
 _FILTERED: LiteralString = "JOIN {documents} d ON d.doc_id = p.doc_id WHERE {condition}"
-_SHOWN: LiteralString = """
+SHOWN: LiteralString = """
     SELECT d.doc_id, d.text, d.lang, d.metadata, best.score, best.start, best.stop, d.passages
     FROM best JOIN {documents} d ON d.doc_id = best.doc_id ORDER BY best.score DESC, d.doc_id
 """
+"""What ``read_hits`` reads, of ``best``: doc_id, score, start and stop."""
 _ALONE: LiteralString = (
     "WITH best AS (SELECT p.doc_id, p.start, p.stop, " + _SCORE + " AS score FROM {passages} p "
-    "{filtered} ORDER BY score DESC, p.doc_id LIMIT %s OFFSET %s)" + _SHOWN
+    "{filtered} ORDER BY score DESC, p.doc_id LIMIT %s OFFSET %s)" + SHOWN
 )
 """Of documents of one passage."""
 _GROUPED: LiteralString = (
@@ -44,7 +46,7 @@ _GROUPED: LiteralString = (
     best AS (SELECT top.doc_id, top.score, one.start, one.stop FROM top CROSS JOIN LATERAL (
         SELECT p.start, p.stop FROM {passages} p WHERE p.doc_id = top.doc_id
         ORDER BY p.vector <#> %s::vector, p.id LIMIT 1) one)
-    """ + _SHOWN
+    """ + SHOWN
 )
 _NEAR: LiteralString = (
     """
@@ -57,7 +59,7 @@ _NEAR: LiteralString = (
     firsts AS (SELECT DISTINCT ON (doc_id) * FROM scored ORDER BY doc_id, score DESC, id),
     best AS (SELECT * FROM firsts ORDER BY score DESC, doc_id LIMIT %s OFFSET %s)
     """
-    + _SHOWN
+    + SHOWN
 )
 
 
@@ -87,13 +89,7 @@ class Nearest:
         if self.where is not None:
             # Comparing as many as this is quick; so is counting them, where the field is indexed.
             limit = max(EXACT_FILTERED, wanted) + 1
-            self.cursor.execute(
-                self._sql(
-                    "SELECT count(*) FROM (SELECT FROM {documents} d WHERE {condition} LIMIT %s) s"
-                ),
-                [*self.where.parameters, limit],
-            )
-            found = int((self.cursor.fetchone() or (0,))[0])
+            found = count_up_to(self.cursor, self.table, self.where, limit)
             if found < limit:
                 return 0
         return max(0, min(self.top_k, found - self.offset))

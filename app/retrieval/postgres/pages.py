@@ -61,6 +61,15 @@ def count(cursor: Cursor, table: Table, where: Condition) -> int:
     return _value(cursor.execute(query, where.parameters))
 
 
+def count_up_to(cursor: Cursor, table: Table, where: Condition, limit: int) -> int:
+    """Count the documents that satisfy a condition, but no more than ``limit``."""
+    query: LiteralString = (
+        "SELECT count(*) FROM (SELECT FROM {documents} d WHERE {where} LIMIT %s) AS first"
+    )
+    filled = table.fill(query, where=where.text)
+    return _value(cursor.execute(filled, [*where.parameters, limit]))
+
+
 def languages(cursor: Cursor, table: Table) -> dict[str, int]:
     """Count the documents of each language, the most frequent first."""
     cursor.execute(

@@ -41,7 +41,7 @@ from app.retrieval.postgres.schema import (
     migrate,
     remove,
 )
-from app.retrieval.postgres.words import find_words
+from app.retrieval.postgres.words import Lexical
 from app.retrieval.store import Collection, Hit, Options, Page
 
 T = TypeVar("T")
@@ -231,12 +231,13 @@ class PostgresStore:
         offset: int = 0,
     ) -> list[list[Hit]]:
         """Find the documents that share words with each query, by BM25."""
-        cut = require_top_k(top_k), require_offset(offset)
+        require_top_k(top_k)
+        require_offset(offset)
         texts = [require_query(query) for query in queries]
 
         def words(cursor: Cursor, table: Table) -> list[list[Hit]]:
             condition = None if where is None else _condition(table, where)
-            return find_words(cursor, table, texts, condition, cut)
+            return Lexical(cursor, table, condition, top_k, offset).hits(texts)
 
         return self._reading(name, words)
 
