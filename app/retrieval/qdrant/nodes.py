@@ -30,6 +30,7 @@ from app.errors import (
     TooLargeError,
 )
 
+S = TypeVar("S")
 T = TypeVar("T")
 Failure = ResponseHandlingException | UnexpectedResponse | ResourceExhaustedResponse
 FAILURES = (ResponseHandlingException, UnexpectedResponse, ResourceExhaustedResponse)
@@ -139,14 +140,14 @@ class Nodes:
             self._first += 1
             time.sleep(wait)
 
-    def map(self, action: str, sends: Sequence[Callable[[QdrantClient], T]]) -> list[T]:
-        """Make several calls side by side."""
-        if len(sends) < 2:
-            return [self.call(action, send) for send in sends]
+    def each(self, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
+        """Do the same for several items, side by side; the work itself may not call this."""
+        if len(items) < 2:
+            return [work(item) for item in items]
         with self._making:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(_THREADS, "qdrant")
-        return list(self._pool.map(lambda send: self.call(action, send), sends))
+        return list(self._pool.map(work, items))
 
     def close(self) -> None:
         """Close all connections."""

@@ -100,15 +100,7 @@ class Reader:
 
     def count_each(self, conditions: Sequence[Condition]) -> list[int]:
         """Count the passages that satisfy each condition."""
-        filters = [models.Filter.model_validate({"must": [one]}) for one in conditions]
-        counts = self.nodes.map(
-            f"counting {self.target.name}",
-            [
-                lambda client, one=one: client.count(self.target.physical, one, exact=True)
-                for one in filters
-            ],
-        )
-        return [found.count for found in counts]
+        return self.nodes.each(lambda one: self.count([one], passages=True), conditions)
 
     def languages(self) -> dict[str, int]:
         """Count the documents of each language, the most frequent first."""
