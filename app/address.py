@@ -13,7 +13,8 @@ _SCHEMES: dict[str, Engine] = {
     "https": "qdrant",
 }
 _EXPECTED = (
-    "give 'embedded', postgresql://user@host:5432/database, or http(s)://host:6333 of a Qdrant"
+    "give 'embedded', postgresql://user@host:5432/database, or http(s)://host:6333 of a Qdrant "
+    "(several nodes by commas, its key in TYNTEGRA_QDRANT_KEY)"
 )
 
 
@@ -43,7 +44,8 @@ def require_address(store: str) -> str:
     if re.search(r"[\s\x00-\x1f\x7f]", store):
         raise ValueError(f"it has a space or a control character; {_EXPECTED}")
     try:
-        _require_parts(urlsplit(store), engine)
+        for node in store.split(",") if engine == "qdrant" else [store]:
+            _require_parts(urlsplit(node), engine)
     except ValueError:
         raise ValueError(
             f"host or port cannot be read; {_EXPECTED}, with '@', '/', ':', '?' and '#' of a "
@@ -63,5 +65,7 @@ def _require_parts(url: SplitResult, engine: Engine) -> None:
         raise ValueError
     if url.fragment or url.netloc.count("@") > 1:
         raise ValueError
-    if engine == "qdrant" and (not url.hostname or url.query):
+    if engine == "qdrant" and (
+        url.scheme not in ("http", "https") or not url.hostname or url.query or "@" in url.netloc
+    ):
         raise ValueError

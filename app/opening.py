@@ -39,10 +39,20 @@ def _open_postgres(settings: Settings) -> VectorStore:
 
 def _open_qdrant(settings: Settings) -> VectorStore:
     try:
+        from app.retrieval.qdrant.nodes import Cluster
         from app.retrieval.qdrant.store import QdrantStore
     except ImportError as error:
         raise _not_installed("Qdrant", "qdrant", error) from error
-    return QdrantStore.open(settings.store)
+    cluster = Cluster(
+        prefix=settings.qdrant_prefix,
+        key=settings.qdrant_key.get_secret_value() if settings.qdrant_key else None,
+        shards=settings.qdrant_shards,
+        replicas=settings.qdrant_replicas,
+        write_replicas=settings.qdrant_write_replicas,
+        read=settings.qdrant_read,
+        timeout_s=settings.qdrant_timeout_s,
+    )
+    return QdrantStore.open(settings.store, cluster)
 
 
 def _not_installed(engine: str, extra: str, error: ImportError) -> StoreError:

@@ -10,7 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 
 from app.address import EMBEDDED, require_address, without_secrets
 from app.errors import InvalidInputError
@@ -140,6 +148,26 @@ class Settings(BaseModel):
     probe_threads: int = Field(default=1, ge=1, le=8, description="probes that run at a time")
     probe_waiting: int = Field(
         default=4, ge=0, le=256, description="probes that may wait before a 429"
+    )
+
+    qdrant_key: SecretStr | None = Field(default=None, description="API key of the Qdrant server")
+    qdrant_prefix: str = Field(
+        default="tyntegra",
+        pattern=r"^[a-z0-9_-]{1,64}$",
+        description="what the names of collections begin with on the Qdrant server",
+    )
+    qdrant_shards: int = Field(
+        default=1, ge=1, le=1024, description="parts of a new collection; above 1 on a cluster only"
+    )
+    qdrant_replicas: int = Field(default=1, ge=1, le=32, description="copies of each part")
+    qdrant_write_replicas: int = Field(
+        default=0, ge=0, le=32, description="copies that must have a write before it counts; 0: all"
+    )
+    qdrant_read: Literal["one", "majority", "quorum", "all"] = Field(
+        default="one", description="copies that are read and must agree"
+    )
+    qdrant_timeout_s: float = Field(
+        default=30.0, ge=1, le=600, description="seconds for a call to Qdrant, tried again or not"
     )
 
     max_body_bytes: int = Field(

@@ -94,6 +94,10 @@ def test_from_env_variable_of_another_part_is_left_alone(variable: str) -> None:
         ("STORE", "postgresql://u:sec ret-secret@h/db", "a space"),
         ("STORE", "http://:6333", "host or port cannot be read"),
         ("STORE", "http://h:6333?api_key=secret", "host or port cannot be read"),
+        ("STORE", "http://u:secret@h:6333", "TYNTEGRA_QDRANT_KEY"),
+        ("STORE", "http://h:6333,ftp://h:6333", "host or port cannot be read"),
+        ("QDRANT_PREFIX", "a/b", "should match pattern"),
+        ("QDRANT_READ", "some", "'one', 'majority'"),
     ],
 )
 def test_from_env_value_that_does_not_fit_is_refused(
@@ -118,6 +122,7 @@ def test_from_env_value_that_does_not_fit_is_refused(
         "postgresql://u@[::1]:5432/documents",
         "http://localhost:6333",
         "https://qdrant.example",
+        "http://a:6333,http://b:6333",
     ],
 )
 def test_settings_take_the_address_of_any_engine(store: str) -> None:
@@ -131,6 +136,13 @@ def test_settings_never_show_the_password_of_the_store() -> None:
     with pytest.raises(ValidationError) as refusal:
         Settings(store="postgresql://u:secret@h:port/db")
     assert "secret" not in str(refusal.value)
+
+
+def test_settings_never_show_the_key_of_the_store() -> None:
+    settings = Settings.from_env({"TYNTEGRA_QDRANT_KEY": "secret"})
+    assert settings.qdrant_key is not None
+    assert settings.qdrant_key.get_secret_value() == "secret"
+    assert "secret" not in repr(settings) + str(settings) + settings.model_dump_json()
 
 
 def test_settings_are_frozen() -> None:
