@@ -13,7 +13,7 @@ Array = NDArray[np.float32]
 Floats = NDArray[np.floating[Any]]
 
 RUN_TOKENS = 8192
-"""Most tokens of one run of a graph."""
+"""Most tokens of one run of a graph, unless said otherwise: what a few CPU cores fill."""
 _TABLE_BLOCK = 4096
 
 
@@ -67,11 +67,15 @@ class Inside:
         mean_norm: Mean L2 norm of the embeddings of ``vocabulary``: a constant of the encoder, so
             that a radius means the same for every text and certificates hold.
         vocabulary: Token ids that texts are made of, special tokens left out.
+        run_tokens: Most tokens of one run of a graph; bounds memory, and a GPU takes more at once.
         calls: Texts sent through the graphs so far.
     """
 
-    def __init__(self, box: WhiteBox, vocabulary: Sequence[int]) -> None:
+    def __init__(
+        self, box: WhiteBox, vocabulary: Sequence[int], run_tokens: int = RUN_TOKENS
+    ) -> None:
         self.box = box
+        self.run_tokens = run_tokens
         self.vocabulary = np.array(sorted(set(vocabulary)), dtype=np.int64)
         if not self.vocabulary.size:
             raise InvalidInputError("The vocabulary is empty; expected the tokens of texts.")
@@ -97,23 +101,28 @@ class Inside:
 
     def vectors(self, embeddings: Floats) -> Array:
         """Encode token embeddings of one length, shape (batch, seq, hidden), to (batch, dim)."""
-        parts = [self.box.encode(part, _ones(part)) for part in _runs(embeddings)]
+        parts = [
+            self.box.encode(embeddings[run], _ones(embeddings[run]))
+            for run in self._runs(embeddings)
+        ]
         self.calls += len(embeddings)
         return np.concatenate(parts)
 
     def gradients(self, embeddings: Floats, cotangents: Floats) -> tuple[Array, Array]:
         """Compute vectors, and dL/dembedding from dL/dvector, for rows of one length."""
         parts = [
-            self.box.gradient(part, _ones(part), cotangent)
-            for part, cotangent in zip(
-                _runs(embeddings), _split(cotangents, embeddings.shape[1]), strict=True
-            )
+            self.box.gradient(embeddings[run], _ones(embeddings[run]), cotangents[run])
+            for run in self._runs(embeddings)
         ]
         self.calls += len(embeddings)
         return (
             np.concatenate([vectors for vectors, _ in parts]),
             np.concatenate([gradients for _, gradients in parts]),
         )
+
+    def _runs(self, embeddings: Floats) -> list[slice]:
+        size = max(1, self.run_tokens // embeddings.shape[1])
+        return [slice(start, start + size) for start in range(0, len(embeddings), size)]
 
 
 def same_lengths(rows: Sequence[TokenRow], most: int | None = None) -> list[NDArray[np.int64]]:
@@ -129,15 +138,6 @@ def same_lengths(rows: Sequence[TokenRow], most: int | None = None) -> list[NDAr
         size = len(found) if most is None else max(1, most // length)
         groups += [np.array(found[at : at + size]) for at in range(0, len(found), size)]
     return groups
-
-
-def _runs(embeddings: Floats) -> list[Floats]:
-    return _split(embeddings, embeddings.shape[1])
-
-
-def _split(rows: Floats, length: int) -> list[Floats]:
-    size = max(1, RUN_TOKENS // length)
-    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def _ones(embeddings: Floats) -> NDArray[np.int64]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import InvalidInputError
-from app.robustness.inside import RUN_TOKENS, Array, Floats, Inside, TokenRow, same_lengths
+from app.robustness.inside import Array, Floats, Inside, TokenRow, same_lengths
 
 MAX_SAMPLES = 100_000
 
@@ -84,7 +84,7 @@ def noisy_vectors(inside: Inside, row: TokenRow, noise: Noise) -> Array:
     These are the samples that ``bounds.preference`` and ``certificates.gaussian_certificate`` take.
     """
     clean = inside.embed([row])  # (1, seq, hidden)
-    size = max(1, RUN_TOKENS // len(row.ids))
+    size = max(1, inside.run_tokens // len(row.ids))
     drawn = _Drawn(inside, row, noise)
     parts = [
         inside.vectors(clean + drawn.next(min(size, noise.samples - start)))
@@ -146,7 +146,7 @@ class Lens:
     def texts(self, rows: Sequence[TokenRow]) -> NDArray[np.floating]:
         """Encode rows of any lengths as they are, shape (rows, dim)."""
         found: dict[int, NDArray[np.floating]] = {}
-        for group in same_lengths(rows, RUN_TOKENS):
+        for group in same_lengths(rows, self.inside.run_tokens):
             some = [rows[place] for place in group]
             vectors = self.vectors(some, self.inside.embed(some))
             found |= dict(zip(group.tolist(), vectors, strict=True))

@@ -30,11 +30,11 @@ def test_smoothed_vectors_are_the_mean_of_the_certified_samples():
     assert found.lengths[0] == pytest.approx(np.linalg.norm(mean))
 
 
-def test_more_samples_begin_with_those_of_fewer(monkeypatch):
+def test_more_samples_begin_with_those_of_fewer():
     inside, (row, *_) = glass(), rows_of(1)
     few = noisy_vectors(inside, row, NOISE)
     np.testing.assert_array_equal(noisy_vectors(inside, row, Noise(0.5, 128, 3))[:64], few)
-    monkeypatch.setattr("app.robustness.smoothing.RUN_TOKENS", 10 * len(row.ids))
+    inside.run_tokens = 10 * len(row.ids)
     np.testing.assert_allclose(noisy_vectors(inside, row, NOISE), few, atol=1e-6)
 
 
@@ -104,12 +104,10 @@ def test_inside_measures_the_mean_norm_of_its_vocabulary(monkeypatch):
         Inside(box, [])
 
 
-def test_runs_are_cut_without_changing_anything(monkeypatch):
+def test_runs_are_cut_without_changing_anything():
     rows = rows_of(20)
     whole = Lens(glass()).texts(rows)  # 3 runs, one for each length
-    monkeypatch.setattr("app.robustness.inside.RUN_TOKENS", 12)
-    monkeypatch.setattr("app.robustness.smoothing.RUN_TOKENS", 30)
-    inside = glass()
+    inside = Inside(Glass(), range(2, VOCABULARY), run_tokens=12)
     np.testing.assert_allclose(Lens(inside).texts(rows), whole, atol=1e-6)
     assert inside.box.runs == 17  # type: ignore[attr-defined]
 
