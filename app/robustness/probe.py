@@ -17,13 +17,16 @@ from app.robustness.ranking import Question, Ranker
 from app.robustness.report import Outcome, ProbeReport, ProbeResult
 from app.robustness.request import Budget, ProbeQuery, ProbeRequest, require_probe
 from app.robustness.statistics import Row, limits_of, summarize
+from app.text.lexicon import Lexicon, load_lexicon
 from app.text.normalize import normalize
+from app.text.perturbations.context import Context, TokenNeighbors
 from app.text.perturbations.edits import Edit, apply_edits
+from app.text.perturbations.family import why_not
 from app.text.perturbations.passage import Passage
-from app.text.perturbations.registry import ANY_SCRIPT, FAMILIES, Family, proposals
+from app.text.perturbations.registry import FAMILIES, Family, proposals
 
 __all__ = ["AttackInfo", "Budget", "ProbeQuery", "ProbeReport", "ProbeRequest"]
-__all__ += ["ProbeResult", "list_attacks", "run_probe"]
+__all__ += ["ProbeResult", "Resources", "list_attacks", "run_probe"]
 
 # The share of the time that the last checks may be given, and how far their cost is overestimated.
 _MOST_RESERVED, _CAUTION = 0.5, 1.5
@@ -37,21 +40,44 @@ class AttackInfo:
     description: str
     scripts: tuple[str, ...]
     cost: int
+    needs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What some attacks cannot do without; those that miss theirs are not applicable.
+
+    Attributes:
+        lexicon: Loads the dictionaries; called if an attack of the request needs them. By default
+            the small ones that come along.
+        token_neighbors: Words near a word in the eyes of the encoder that is probed.
+    """
+
+    lexicon: Callable[[], Lexicon] | None = load_lexicon
+    token_neighbors: TokenNeighbors | None = None
+
+    def lexicon_for(self, attacks: Sequence[str]) -> Lexicon | None:
+        """Load the dictionaries if one of some attacks needs them."""
+        needed = any("dictionary" in FAMILIES[name].needs for name in attacks)
+        return self.lexicon() if self.lexicon and needed else None
 
 
 @dataclass
 class _Query:
-    """A query on its way: where it stands, and its attacks by name."""
+    """A query on its way: where it stands, what is known of it, and its attacks by name."""
 
     sent: ProbeQuery
     goal: Demotion
     clean: Standing | None
+    context: Context
     attacks: dict[str, Attack]
 
 
 def list_attacks() -> tuple[AttackInfo, ...]:
     """List the attacks that there are."""
-    return tuple(AttackInfo(f.name, f.description, f.scripts, f.cost) for f in FAMILIES.values())
+    return tuple(
+        AttackInfo(f.name, f.description, f.scripts, f.cost, f.needs) for f in FAMILIES.values()
+    )
 
 
 def run_probe(
@@ -59,6 +85,7 @@ def run_probe(
     encode: Encode,
     store: VectorStore,
     *,
+    resources: Resources = Resources(),
     cancelled: Callable[[], bool] = lambda: False,
 ) -> ProbeReport:
     """Search for the texts that break a collection's queries most.
@@ -70,6 +97,7 @@ def run_probe(
         request: What to probe.
         encode: The encoder of queries that the collection's searches use.
         store: Where the collection is.
+        resources: Dictionaries and the encoder's neighbors, for attacks that need them.
         cancelled: Asked some forty times a second whether to stop.
 
     Raises:
@@ -81,7 +109,12 @@ def run_probe(
     require_probe(request, store)
     clock = _Clock(began + request.budget.seconds, cancelled)
     ranker = Ranker(encode, store, request.collection, clock.over)
-    queries = [_start(query, request, ranker, clock) for query in request.queries]
+    lexicon = resources.lexicon_for(request.attack_names)
+    contexts = [_context(query, request, resources, lexicon) for query in request.queries]
+    queries = [
+        _start(query, context, request, ranker, clock)
+        for query, context in zip(request.queries, contexts, strict=True)
+    ]
     for query in queries:
         _arm(query, request, clock)
     attacks = [attack for query in queries for attack in query.attacks.values()]
@@ -126,12 +159,30 @@ class _Clock:
         return "The caller canceled." if self.cancelled else f"The {seconds:g} seconds were over."
 
 
-def _start(query: ProbeQuery, request: ProbeRequest, ranker: Ranker, clock: _Clock) -> _Query:
+def _context(
+    query: ProbeQuery, request: ProbeRequest, resources: Resources, lexicon: Lexicon | None
+) -> Context:
+    room = None
+    if request.max_chars is not None:
+        room = max(0, request.max_chars - len(query.text)) // request.budget.edits
+    switch_to = request.switch_to
+    return Context(
+        lang=query.lang,
+        lexicon=lexicon,
+        switch_to=None if switch_to is None else frozenset(switch_to),
+        token_neighbors=resources.token_neighbors,
+        most_added=room,
+    )
+
+
+def _start(
+    query: ProbeQuery, context: Context, request: ProbeRequest, ranker: Ranker, clock: _Clock
+) -> _Query:
     relevant = frozenset(query.relevant)
     if clock.over():
-        return _Query(query, Demotion(relevant, request.top_k), None, {})
+        return _Query(query, Demotion(relevant, request.top_k), None, context, {})
     goal, clean = ranker.rank_clean(normalize(query.text), relevant, request.top_k)
-    return _Query(query, goal, clean, {})
+    return _Query(query, goal, clean, context, {})
 
 
 def _arm(query: _Query, request: ProbeRequest, clock: _Clock) -> None:
@@ -148,7 +199,7 @@ def _arm(query: _Query, request: ProbeRequest, clock: _Clock) -> None:
             query.sent.text,
             query.goal,
             query.clean,
-            proposals(family, passage, request.seed),
+            proposals(family, passage, request.seed, query.context),
             budget.edits // family.cost,
             budget.queries,
         )
@@ -214,6 +265,5 @@ def _outcome(
     if attack is None or (not attack.queries and not attack.complete):
         return "not_reached", "Time ran out before anything was tried."
     if not attack.queries:
-        where = "" if family.scripts == ANY_SCRIPT else f" It acts on {', '.join(family.scripts)}."
-        return "not_applicable", f"{family.name} finds nothing to change in this text.{where}"
+        return "not_applicable", why_not(family, query.context, len(attack.pool))
     return ("success" if query.goal.reached(standing) else "held"), None

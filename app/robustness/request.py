@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from app.errors import InvalidInputError
 from app.retrieval.store import MAX_TOP_K, VectorStore
+from app.text.dictionaries import require_lang
 from app.text.normalize import require_text
 from app.text.perturbations.registry import FAMILIES, family_of
 
@@ -23,7 +24,8 @@ class ProbeQuery:
     Attributes:
         query_id: The caller's name for it, unique in the request.
         text: The query.
-        lang: Its language, for the summary by language.
+        lang: Its language, such as ``yor_Latn``: for the summary by language, and for attacks that
+            need to know it (keyboards, dictionaries, scripts).
         relevant: Documents that answer it; empty: its own clean top hit.
     """
 
@@ -60,6 +62,8 @@ class ProbeRequest:
         budget: How hard to try.
         top_k: An attack succeeds when every relevant document is out of the first ``top_k`` hits.
         seed: Chooses among perturbations; same seed, same adversarial texts.
+        switch_to: Languages that words may be replaced with; None for all of the dictionaries'.
+        max_chars: Characters that a text may have to be searched for; None for any number.
     """
 
     collection: str
@@ -68,6 +72,8 @@ class ProbeRequest:
     budget: Budget = field(default_factory=Budget)
     top_k: int = 10
     seed: int = 0
+    switch_to: tuple[str, ...] | None = None
+    max_chars: int | None = None
 
     @property
     def attack_names(self) -> tuple[str, ...]:
@@ -91,6 +97,10 @@ def require_probe(request: ProbeRequest, store: VectorStore) -> None:
     _require_limits(request)
     for index, query in enumerate(request.queries):
         require_text(query.text, f"queries[{index}].text")
+        if query.lang is not None:
+            require_lang(query.lang, f"queries[{index}].lang")
+    for index, lang in enumerate(request.switch_to or ()):
+        require_lang(lang, f"switch_to[{index}]")
     _refuse_repeated((query.query_id for query in request.queries), "query_id", "queries")
     if request.attacks is not None and not request.attacks:
         raise InvalidInputError("attacks is empty; name at least one, or leave it out for all.")

@@ -1,9 +1,9 @@
 """Translations and synonyms at hand: which words can stand for a word, and in which language.
 
-Read from dictionaries (see ``app.text.dictionaries`` for their format), for texts that switch
-between languages, in training and in the probe alike. The words lie in one block of bytes with
-arrays of numbers beside it, where a dict of strings takes several times as much; what it trades
-away: a look-up takes some microseconds.
+Read from dictionaries (see ``app.text.dictionaries`` and ``app.text.freedict`` for their formats),
+for texts that switch between languages, in training and in the probe alike. The words lie in one
+block of bytes with arrays of numbers beside it, where a dict of strings takes several times as
+much; what it trades away: a look-up takes some microseconds.
 """
 
 import re
@@ -11,14 +11,17 @@ import zlib
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.text.dictionaries import Entry, fold, read_entries
+from app.text.dictionaries import Entry, fold
+from app.text.mounted import find_dictionaries, read_dictionary
 from app.text.normalize import normalize
+from app.text.tables import DICTIONARIES
 
 _PARTS = re.compile("[ \\-\u2010\u2011]")
 
@@ -52,7 +55,7 @@ class Lexicon:
             InvalidInputError: If a file cannot be read or has a line that is none; names the file
                 and the line.
         """
-        return cls.of(entry for path in paths for entry in read_entries(path))
+        return cls.of(entry for path in paths for entry in read_dictionary(path))
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> Self:
@@ -148,6 +151,19 @@ class Lexicon:
 
     def _around(self, number: int) -> list[int]:
         return self._neighbors[self._firsts.item(number) : self._firsts.item(number + 1)].tolist()
+
+
+@cache
+def load_lexicon(mounted: Path | None = None) -> Lexicon:
+    """Load the small dictionaries that come along, and those of the operator's; once.
+
+    Args:
+        mounted: A dictionary, or a folder of them.
+
+    Raises:
+        InvalidInputError: If there is none at that path, or one cannot be read; names the file.
+    """
+    return Lexicon.load((*DICTIONARIES, *(find_dictionaries(mounted) if mounted else ())))
 
 
 def _bytes(text: str) -> bytes:

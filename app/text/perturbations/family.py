@@ -13,6 +13,11 @@ from app.text.perturbations.passage import Passage
 
 ANY_SCRIPT = ("*",)
 Need = Literal["lang", "dictionary", "token_neighbors"]
+_MISSING: dict[Need, str] = {
+    "lang": "the lang of the query",
+    "dictionary": "a dictionary",
+    "token_neighbors": "the neighbors of words in the encoder, which this service does not have",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,7 @@ class Family:
         cost: Units of the edit budget that each edit takes.
         propose: Single edits of a passage.
         needs: What of the context it cannot do without.
+        hint: A sentence on what else a text must have, for those who find nothing to change.
         reports_undone: Whether it proposes changes that normalization undoes as well, so that a
             caller can say that they were looked at.
     """
@@ -36,6 +42,7 @@ class Family:
     propose: Callable[[Passage, Draw, Context], Iterator[Edit]]
     cost: int = 1
     needs: tuple[Need, ...] = ()
+    hint: str = ""
     reports_undone: bool = False
 
 
@@ -60,6 +67,24 @@ def lacking(family: Family, context: Context) -> tuple[Need, ...]:
         "token_neighbors": context.token_neighbors is not None,
     }
     return tuple(need for need in family.needs if not has[need])
+
+
+def why_not(family: Family, context: Context, proposed: int) -> str:
+    """Say why a family was not applicable to a text.
+
+    Args:
+        family: The family.
+        context: What was known about the text.
+        proposed: How many edits it proposed, none of which was a text to try.
+    """
+    missing = [_MISSING[need] for need in lacking(family, context)]
+    if missing:
+        return f"{family.name} needs {' and '.join(missing)}."
+    if proposed:
+        return f"Each change that {family.name} finds in this text is undone by normalization."
+    where = "" if family.scripts == ANY_SCRIPT else f" It acts on {', '.join(family.scripts)}."
+    hint = f" {family.hint}" if family.hint else ""
+    return f"{family.name} finds nothing to change in this text.{where}{hint}"
 
 
 def proposals(

@@ -81,6 +81,7 @@ _FAMILIES = (
         "A number in the digits of another script.",
         ANY_SCRIPT,
         digits.propose,
+        hint="It has no number.",
     ),
     Family(
         "punctuation",
@@ -106,12 +107,14 @@ _FAMILIES = (
         (scripts.LATIN,),
         scripts.to_native,
         needs=("lang",),
+        hint="The language, or its code, must have another script.",
     ),
     Family(
         "mixed_script",
         "A word, half of it, or a letter in Latin letters, or in the other script of the language.",
         (scripts.LATIN, *scripts.NATIVE),
         scripts.mixed,
+        hint="A text in Latin letters needs a lang that has another script.",
     ),
     Family(
         "word_order",
@@ -137,6 +140,7 @@ _FAMILIES = (
         ANY_SCRIPT,
         switched.synonyms,
         needs=("lang", "dictionary"),
+        hint="The dictionaries have no synonym of its words in this language.",
     ),
     Family(
         "code_switch",
@@ -144,6 +148,7 @@ _FAMILIES = (
         ANY_SCRIPT,
         switched.switch,
         needs=("lang", "dictionary"),
+        hint="The dictionaries have none of its words in this language.",
     ),
     Family(
         "token_neighbor",

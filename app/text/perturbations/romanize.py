@@ -35,6 +35,7 @@ _INHERENT = {
 }
 _VIRAMA, _NUKTA = 9, 7
 _BEFORE = frozenset("เแโใไເແໂໃໄ")
+_PALATAL = ("sh", "ch", "j")
 _SMALL_Y = {"ゃ": "ya", "ゅ": "yu", "ょ": "yo", "ャ": "ya", "ュ": "yu", "ョ": "yo"}
 _DOUBLING, _LONG = "っッ", "ー"
 # Hangul's jamo in the order of the syllable formula, in the Revised Romanization; none for ieung.
@@ -57,7 +58,7 @@ _INSTEAD = {
         "h": "x",
         "i": "ye",
     },
-    **{"j": "yzg", "k": "qc", "l": "r", "m": "n", "n": "m", "o": "ua", "p": "bf", "q": "k"},
+    **{"j": "yzg", "k": "qc", "l": "r", "m": "n", "n": "m", "o": "uwa", "p": "bf", "q": "k"},
     **{
         "r": "l",
         "s": "z",
@@ -149,7 +150,7 @@ def _kana(word: Iterator[str]) -> Iterator[tuple[str, str]]:
         if character in _SMALL_Y and held and held[1].endswith("i"):
             stem = held[1][:-1]
             glide = _SMALL_Y[character]
-            held = (held[0], stem + (glide[1:] if stem in ("sh", "ch", "j") else glide))
+            held = (held[0], stem + (glide[1:] if stem in _PALATAL else glide))
             continue
         if held:
             yield held
@@ -207,23 +208,41 @@ def _letters_of(script: str) -> Mapping[str, tuple[str, ...]]:
     """For each sound of a script its letter, and the sign that it is written with after another."""
     if script in ("Hani", "Hang", "Latn") or not knows(script):
         return {}
-    letters: dict[str, tuple[str, ...]] = {}
+    core = core_of(script)
+    letters: dict[str, str] = {}
     signs: dict[str, str] = {}
     for character, value in sorted(_table(script).items(), key=_plainness):
         if unicodedata.category(character).startswith("M"):
             if "VOWEL SIGN" in unicodedata.name(character, ""):
                 signs.setdefault(value, character)
-        elif value:
-            letters.setdefault(value, (character,))
-    return {value: (letter, signs.get(value, "")) for value, (letter,) in letters.items()}
+            continue
+        name = unicodedata.name(character, "")
+        # A vocalic r would take the place of an r with an i; letters WITH something are rare.
+        if not {"VOCALIC", "WITH"} & set(name.split()) and (not core or ord(character) in core):
+            letters.setdefault(value, character)
+    if script == "Hira":
+        letters |= _with_small_y(letters)
+    return {value: (letter, signs.get(value, "")) for value, letter in letters.items() if value}
 
 
-def _plainness(item: tuple[str, str]) -> tuple[bool, int, str]:
+def _with_small_y(letters: Mapping[str, str]) -> dict[str, str]:
+    """Spell kya, sha, cho and their like."""
+    found: dict[str, str] = {}
+    for value, letter in letters.items():
+        for small, glide in _SMALL_Y.items():
+            if len(value) > 1 and value.endswith("i") and small in "ゃゅょ":
+                stem = value[:-1]
+                found[stem + (glide[1:] if stem in _PALATAL else glide)] = letter + small
+    return found
+
+
+def _plainness(item: tuple[str, str]) -> tuple[int, int, str]:
+    """Order letters by their names: rarer ones have longer names."""
     character, _ = item
-    core = core_of(script_of_character(character))
-    # The dental letter is called TA, the retroflex one TTA.
-    name = unicodedata.name(character, "").rsplit(" ", 1)[-1]
-    return (not core or ord(character) not in core, len(name), character)
+    name = unicodedata.name(character, "")
+    # In Indic scripts the dental letter is called TA, the retroflex one TTA.
+    indic = script_of_character(character) in _INHERENT
+    return len(name.split()), len(name) if indic else 0, character
 
 
 def _spelled(plain: str, letters: Mapping[str, tuple[str, ...]], script: str) -> str:
@@ -257,7 +276,9 @@ def _known(sound: str, letters: Mapping[str, tuple[str, ...]]) -> str:
         return sound
     if len(sound) > 1:
         return ""
-    return next((other for other in _INSTEAD[sound] if other in letters), " ")
+    # A syllabary has no consonant alone.
+    others = (*_INSTEAD[sound], *(sound + vowel for vowel in "uoai"))
+    return next((other for other in others if other in letters), " ")
 
 
 @cache

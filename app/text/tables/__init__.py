@@ -1,15 +1,18 @@
-"""Tables about scripts and keyboards, built by ``python -m training.data.tables`` and read lazily.
+"""Tables about scripts, keyboards and words, built by ``python -m training.data.tables``.
 
 Where each comes from and under which licence stands in the README beside them.
 """
 
 import json
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
+
+DICTIONARIES = tuple(Path(__file__).parent / name for name in ("everyday.tsv", "words.tsv.gz"))
+"""The small dictionaries that come along."""
 
 
 @cache
 def read_table(name: str) -> Any:
     """Read a table of this package once; the result is shared, so do not change it."""
-    return json.loads(files("app.text.tables").joinpath(f"{name}.json").read_text(encoding="utf-8"))
+    return json.loads((Path(__file__).parent / f"{name}.json").read_text(encoding="utf-8"))

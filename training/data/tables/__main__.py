@@ -1,7 +1,7 @@
 """Build the tables of ``app/text/tables``: ``python -m training.data.tables NAME``.
 
 keyboards needs Debian's packages xkb-data and x11proto-dev, lookalikes needs PyICU, romanization
-nothing but the extra train.
+nothing but the extra train, words the corpora.
 """
 
 import argparse
@@ -15,6 +15,8 @@ from typing import Any
 from training.data.tables.keyboards import build_keyboards
 from training.data.tables.lookalikes import build_lookalikes
 from training.data.tables.romanization import build_romanization
+from training.data.tables.words import build_words
+from training.registry import DEFAULT_DATA, CorpusError
 
 TABLES = Path(__file__).parents[3] / "app" / "text" / "tables"
 XKB = Path("/usr/share/X11/xkb")
@@ -24,10 +26,11 @@ KEYSYMS = Path("/usr/include/X11/keysymdef.h")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build one table; returns the exit status: 0 done, 2 if a source is missing."""
     parser = argparse.ArgumentParser(prog="python -m training.data.tables", description=__doc__)
-    parser.add_argument("table", choices=("keyboards", "lookalikes", "romanization"))
+    parser.add_argument("table", choices=("keyboards", "lookalikes", "romanization", "words"))
     parser.add_argument("--out", type=Path, default=TABLES, help="folder to write to")
     parser.add_argument("--xkb", type=Path, default=XKB, help="xkeyboard-config's folder")
     parser.add_argument("--keysyms", type=Path, default=KEYSYMS, help="keysymdef.h")
+    parser.add_argument("--data", type=Path, default=DEFAULT_DATA, help="folder of the corpora")
     options = parser.parse_args(arguments)
     rules = [options.xkb / "rules" / f"evdev{part}.xml" for part in ("", ".extras")]
     build: dict[str, Callable[[], Any]] = {
@@ -36,23 +39,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "romanization": build_romanization,
     }
     try:
-        _write(options.out / f"{options.table}.json", build[options.table]())
-    except (OSError, ImportError) as error:
+        if options.table == "words":
+            _replace(options.out / "words.tsv.gz", build_words(options.data))
+        else:
+            _replace(options.out / f"{options.table}.json", _as_json(build[options.table]()))
+    except (OSError, ImportError, CorpusError) as error:
         print(f"{parser.prog}: {error}; see the head of its module for what to install")
         return 2
     return 0
 
 
-def _write(path: Path, table: Any) -> None:
-    """Write JSON, a line for each entry of the second level, so that changes can be read."""
-    parts = []
-    for key, value in table.items():
-        lines = _lines(value)
-        parts.append(f"{json.dumps(key)}: {lines}")
+def _replace(path: Path, content: bytes) -> None:
     staged = path.with_suffix(".part")
-    staged.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
+    staged.write_bytes(content)
     os.replace(staged, path)
     print(f"{path}: {path.stat().st_size} bytes")
+
+
+def _as_json(table: Any) -> bytes:
+    """Write JSON, a line for each entry of the second level, so that changes can be read."""
+    parts = [f"{json.dumps(key)}: {_lines(value)}" for key, value in table.items()]
+    return ("{\n" + ",\n".join(parts) + "\n}\n").encode()
 
 
 def _lines(value: Any) -> str:
