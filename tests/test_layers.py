@@ -50,7 +50,7 @@ ONLY_IN = {
     "fastapi": {"app.api", "app.main", "app.web"},
     "starlette": {"app.api", "app.main", "app.web"},
     "onnxruntime": {"app.encoder.session", "export.half"},
-    "qdrant_edge": {"app.retrieval.edge_shard"},
+    "qdrant_edge": {"app.retrieval.edge"},
     "torch": {"training", "export"},
     "transformers": {"training", "export"},
     "safetensors": {"training", "export"},

@@ -65,6 +65,17 @@ def point_ids(doc_id: str, parts: int = 1) -> list[str]:
     return [str(uuid.UUID(int=first + part)) for part in range(parts)]
 
 
+def passage_ids(first: str, parts: int) -> list[str]:
+    """Derive the ids of all passages from that of the first."""
+    number = uuid.UUID(first).int
+    return [first, *(str(uuid.UUID(int=number + part)) for part in range(1, parts))]
+
+
+def document_number(point_id: str) -> int:
+    """Number the document that a point belongs to; its points adjoin in the order of ids."""
+    return uuid.UUID(point_id).int // MAX_SPANS
+
+
 def parts_of(payload: Mapping[str, Any]) -> int:
     """Tell how many passages a document has, from its first point's payload."""
     return int(payload.get("parts", 1))

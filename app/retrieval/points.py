@@ -1,29 +1,18 @@
-"""Documents to engine points and back: what may be stored, under which id, with which check sum.
+"""What names, ids and vectors may be: checks that every engine shares (see also ``checks.py``)."""
 
-A point's id is derived from the ``doc_id``, so that writing is idempotent. The check sum covers
-payload and vector, because the engine has none of its own. Metadata travels as JSON text: the
-engine's number types would change large integers.
-"""
-
-import json
 import re
-import uuid
-import zlib
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import InvalidInputError
-from app.retrieval.store import MAX_TOP_K, Document
+from app.retrieval.store import MAX_TOP_K
 
 MAX_DIM = 65_536
 MAX_DOC_ID_BYTES = 512
 NAME_PATTERN = r"[a-z0-9][a-z0-9_-]{0,63}"
 """What a collection's name looks like as a whole."""
 _NAME = re.compile(NAME_PATTERN)
-_NAMESPACE = uuid.UUID("6f1b8a52-2d1e-5f0c-9a37-4c1f6d0e7b11")
 
 
 def require_name(name: str) -> str:
@@ -95,52 +84,6 @@ def unit_rows(vectors: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
     return (wide / lengths).astype(np.float32)
 
 
-def point_id(doc_id: str) -> str:
-    """Derive the engine's id of a document."""
-    return str(uuid.uuid5(_NAMESPACE, doc_id))
-
-
-def to_payload(document: Document, vector: NDArray[np.float32]) -> dict[str, Any]:
-    """Lay out a document as the engine's payload, with the check sum over it and its vector.
-
-    Args:
-        document: The document.
-        vector: Its unit vector, shape (dim,).
-
-    Raises:
-        InvalidInputError: If a field has a type or value that cannot be stored.
-    """
-    require_doc_id(document.doc_id)
-    _require_text(document.text, "text")
-    if document.lang is not None and not _require_text(document.lang, "lang"):
-        raise InvalidInputError("lang is empty; leave it out or give a code such as 'swh_Latn'.")
-    payload: dict[str, Any] = {
-        "doc_id": document.doc_id,
-        "text": document.text,
-        "metadata": _metadata_json(document.metadata),
-    }
-    if document.lang is not None:
-        payload["lang"] = document.lang
-    payload["check"] = check_sum(payload, vector.tobytes())
-    return payload
-
-
-def check_sum(payload: Mapping[str, Any], vector: bytes) -> int:
-    """Compute the CRC-32 of a payload's fields (without ``check``) and its vector's bytes."""
-    fields = [payload.get(key) for key in ("doc_id", "text", "metadata", "lang")]
-    return zlib.crc32(vector, zlib.crc32(json.dumps(fields).encode("ascii")))
-
-
-def to_document(payload: Mapping[str, Any]) -> Document:
-    """Read a document back from its payload."""
-    return Document(
-        doc_id=payload["doc_id"],
-        text=payload["text"],
-        lang=payload.get("lang"),
-        metadata=json.loads(payload["metadata"]),
-    )
-
-
 def _require_text(value: str, field: str) -> bytes:
     if not isinstance(value, str):
         raise InvalidInputError(f"{field} is {type(value).__name__}; give a string.")
@@ -150,17 +93,3 @@ def _require_text(value: str, field: str) -> bytes:
         raise InvalidInputError(
             f"{field} holds a lone surrogate at position {error.start}; send valid Unicode."
         ) from error
-
-
-def _metadata_json(metadata: Mapping[str, Any]) -> str:
-    for key, value in metadata.items():
-        _require_text(key, "a metadata key")
-        if isinstance(value, str):
-            _require_text(value, f"metadata[{key!r}]")
-        elif not isinstance(value, bool | int | float) or (
-            isinstance(value, float) and not np.isfinite(value)
-        ):
-            raise InvalidInputError(
-                f"metadata[{key!r}] is {value!r:.50}; give a string, finite number or boolean."
-            )
-    return json.dumps(dict(metadata), ensure_ascii=False)

@@ -44,8 +44,7 @@ ENGINES: dict[str, str] = {
 if URL in os.environ:
     ENGINES["qdrant-server"] = "open_qdrant_server"
 
-NEW = ("options", "filters", "passages", "match", "pages", "moves", "programs")
-LACKS: dict[str, tuple[str, ...]] = {"edge": NEW, "qdrant": ("moves", "programs")}
+LACKS: dict[str, tuple[str, ...]] = {"qdrant": ("moves", "programs")}
 """Parts of the suite (``PART`` of each module) that an engine is not ready for; to become empty."""
 
 

@@ -48,7 +48,7 @@ for number in range(first, first + 10**6):
         store.delete("demo", ids)
     say("end", number)
     if index and number % 15 == 0:
-        store._open["demo"].build()
+        store._table.find("demo").build()
     elif number % 40 == 0:
         store.flush("demo")
 """

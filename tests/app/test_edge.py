@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from app.errors import ConflictError, NotFoundError, NotReadyError, StoreError
-from app.retrieval import edge, edge_collection, edge_shard
 from app.retrieval.documents import Document
-from app.retrieval.edge import EdgeStore
+from app.retrieval.edge import EdgeStore, builder, files, reader, writer
+from app.retrieval.edge import shard as shards
 from app.retrieval.filters import languages
 
 DIM = 8
@@ -38,6 +38,10 @@ def make(root, n=50, names=("demo",)):
         store.create(name, DIM, "m")
         store.upsert(name, documents_of(n), vectors_of(n))
     return store
+
+
+def collection_of(store, name="demo"):
+    return store._table.find(name)
 
 
 def start(code, *arguments):
@@ -250,7 +254,7 @@ def test_snapshot_that_fails_leaves_nothing_and_can_be_repeated(tmp_path, monkey
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(edge_collection.layout, "seal", fail)
+        patch.setattr(builder.layout, "seal", fail)
         with pytest.raises(StoreError, match="No space left"):
             store.snapshot("demo", tmp_path / "copies")
     assert list((tmp_path / "copies").iterdir()) == []
@@ -259,18 +263,18 @@ def test_snapshot_that_fails_leaves_nothing_and_can_be_repeated(tmp_path, monkey
 
 
 def test_upkeep_after_a_pause_flushes_so_that_a_killed_store_replays_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(edge_collection, "IDLE_S", 0.0)
+    monkeypatch.setattr(writer, "IDLE_S", 0.0)
     store = make(tmp_path)
     deadline = time.monotonic() + 20
-    while store._open["demo"]._unflushed and time.monotonic() < deadline:
+    while collection_of(store).held.unflushed and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert store._open["demo"]._unflushed == 0
+    assert collection_of(store).held.unflushed == 0
     store.close()
 
 
 def test_build_while_writing_and_searching_keeps_every_write(tmp_path):
     store = make(tmp_path, 200)
-    collection = store._open["demo"]
+    collection = collection_of(store)
     model = {d.doc_id: d for d in documents_of(200)}
     stop, builds = threading.Event(), []
 
@@ -310,9 +314,9 @@ def test_build_that_fails_leaves_the_collection_as_it_was(tmp_path, monkeypatch)
     def fail(*_):
         raise StoreError("the child was killed")
 
-    monkeypatch.setattr(edge_collection.offline, "optimize", fail)
+    monkeypatch.setattr(builder.offline, "optimize", fail)
     with pytest.raises(StoreError, match="child"):
-        store._open["demo"].build()
+        collection_of(store).build()
     assert store.count("demo") == 50
     assert store.upsert("demo", documents_of(1, "second"), vectors_of(1)) == 1
     assert len(list((tmp_path / "demo").glob("shard-*"))) == 1
@@ -323,18 +327,18 @@ def test_close_during_a_build_does_not_wait_for_it(tmp_path, monkeypatch):
     store = make(tmp_path)
     begun = threading.Event()
 
-    def endless(_path, cancelled):
+    def endless(_path, _account, cancelled):
         begun.set()
         while not cancelled():
             time.sleep(0.01)
         raise StoreError("killed")
 
-    monkeypatch.setattr(edge_collection.offline, "optimize", endless)
+    monkeypatch.setattr(builder.offline, "optimize", endless)
     failures = []
 
     def build():
         try:
-            store._open["demo"].build()
+            collection_of(store).build()
         except StoreError as error:
             failures.append(error)
 
@@ -350,15 +354,16 @@ def test_close_during_a_build_does_not_wait_for_it(tmp_path, monkeypatch):
 
 
 def test_search_above_the_exact_limit_uses_the_index_and_still_finds(tmp_path, monkeypatch):
-    monkeypatch.setattr(edge_shard, "EXACT_LIMIT", 1000)
-    monkeypatch.setattr(edge_collection, "EXACT_LIMIT", 1000)
+    for module in (shards, builder, reader):
+        monkeypatch.setattr(module, "EXACT_LIMIT", 1000)
     store = make(tmp_path, 3000)
-    collection = store._open["demo"]
+    collection = collection_of(store)
     assert collection.wants_build(now=True)
     store.flush("demo")
     assert not collection.wants_build(now=True)
-    with collection._reading() as shard:
-        assert shard.unindexed() == 0
+    with collection.held.reading() as shard:
+        info = shard._engine.info()
+    assert info.indexed_vectors_count >= 2 * info.points_count  # Dense and sparse ones
     rows = vectors_of(3000)
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     queries = vectors_of(100, seed=7)
@@ -407,7 +412,7 @@ def test_one_writer_and_four_readers_see_only_whole_states(tmp_path):
     for version in range(1, 120):
         store.upsert("demo", batch(version), rows)
         if version == 60:
-            store._open["demo"].build()
+            collection_of(store).build()
     stop.set()
     for thread in readers:
         thread.join()
@@ -419,15 +424,15 @@ def test_one_writer_and_four_readers_see_only_whole_states(tmp_path):
 def test_collection_that_is_being_dropped_is_not_found(tmp_path, monkeypatch):
     store = make(tmp_path)
     entered, go_on = threading.Event(), threading.Event()
-    remove = edge.edge_files.remove_collection
+    remove = files.remove_collection
 
     def remove_slowly(directory):
         entered.set()
         assert go_on.wait(10)
         remove(directory)
 
-    monkeypatch.setattr(edge.edge_files, "remove_collection", remove_slowly)
-    held = store._find("demo")  # a request that got hold of it before
+    monkeypatch.setattr(files, "remove_collection", remove_slowly)
+    held = collection_of(store)  # a request that got hold of it before
     thread = threading.Thread(target=store.drop, args=("demo",))
     thread.start()
     assert entered.wait(10)
@@ -451,7 +456,7 @@ def test_collection_whose_drop_failed_is_unavailable_until_dropped_again(tmp_pat
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(edge.edge_files, "remove_collection", fail)
+        patch.setattr(files, "remove_collection", fail)
         with pytest.raises(StoreError, match="Input/output"):
             store.drop("demo")
     with pytest.raises(NotReadyError, match="dropping it failed"):

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from app.retrieval.documents import Document
 from app.retrieval.edge import EdgeStore
-from app.retrieval.edge_shard import EXACT_LIMIT
+from app.retrieval.edge.shard import EXACT_LIMIT
 from app.retrieval.filters import Filter, languages
 
 DIM = 384
@@ -115,7 +115,7 @@ def measure(root: Path, n: int) -> dict:
     vectors, queries = clustered(n, 1), clustered(200, 2)
     store = EdgeStore.open(root)
     store.create("bench", DIM, "bench")
-    collection = store._open["bench"]
+    collection = store._table.find("bench")
     collection.wants_build = lambda *, now=False: False  # Built once, below, and timed there
     writes = ingest(store, n, vectors)
     figures = {

@@ -1,12 +1,4 @@
-"""What a collection is on disk, and how its files are written, copied, sealed and verified.
-
-    root/<name>/collection.json   name, dim, model, created, and which shard directory counts
-    root/<name>/shard-<hex>/      the engine's files
-    root/<name>/seal.json         digests of the engine's files, there only after a clean close
-
-Everything that becomes visible does so by one rename of something already synced. The engine keeps
-no check sums, so the seal is what tells a damaged file from a sound one.
-"""
+"""Files: space, sparse copies, links, digests, and how they are forced to the disk."""
 
 import hashlib
 import json
@@ -14,32 +6,11 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from app.errors import StoreError
 
-FORMAT = 1
-META = "collection.json"
-SEAL = "seal.json"
 _BLOCK = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class CollectionMeta:
-    """The content of ``collection.json``."""
-
-    name: str
-    dim: int
-    model: str
-    created: str
-    shard: str
-    format: int = FORMAT
-
-
-def new_shard_name() -> str:
-    """Invent the name of a shard directory."""
-    return f"shard-{uuid.uuid4().hex[:12]}"
 
 
 def write_json(path: Path, content: object) -> None:
@@ -51,67 +22,6 @@ def write_json(path: Path, content: object) -> None:
         os.fsync(file.fileno())
     partial.replace(path)
     sync_directory(path.parent)
-
-
-def write_meta(directory: Path, meta: CollectionMeta) -> None:
-    """Write a collection's metadata atomically and durably."""
-    content = asdict(meta)
-    content["check"] = _digest(json.dumps(asdict(meta), sort_keys=True).encode())
-    write_json(directory / META, content)
-
-
-def read_meta(directory: Path) -> CollectionMeta:
-    """Read a collection's metadata.
-
-    Raises:
-        ValueError: If it is missing, damaged, or of another format.
-    """
-    try:
-        content = json.loads((directory / META).read_text(encoding="utf-8"))
-        check = content.pop("check")
-        meta = CollectionMeta(**content)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{META} cannot be read ({error})") from error
-    if check != _digest(json.dumps(asdict(meta), sort_keys=True).encode()):
-        raise ValueError(f"{META} does not fit its check sum")
-    if meta.format != FORMAT or meta.name != directory.name:
-        raise ValueError(f"{META} is of format {meta.format} for collection {meta.name!r:.80}")
-    return meta
-
-
-def seal(directory: Path, shard: str) -> None:
-    """Record the digests of a shard's files; call it when the engine has let go of them."""
-    write_json(directory / SEAL, {"shard": shard, "files": _digests(directory / shard)})
-
-
-def is_sealed(directory: Path) -> bool:
-    """Tell whether the collection was closed cleanly and not opened since."""
-    return (directory / SEAL).exists()
-
-
-def verify_seal(directory: Path, shard: str) -> None:
-    """Compare a shard's files with the seal.
-
-    Raises:
-        ValueError: If a file is missing, added or changed; the message names it.
-    """
-    try:
-        content = json.loads((directory / SEAL).read_text(encoding="utf-8"))
-        sealed, files = content["shard"], dict(content["files"])
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{SEAL} cannot be read ({error})") from error
-    if sealed != shard:
-        raise ValueError(f"{SEAL} is of {sealed!r:.80}, but {META} names {shard}")
-    found = _digests(directory / shard)
-    changed = sorted(k for k in files.keys() | found.keys() if files.get(k) != found.get(k))
-    if changed:
-        raise ValueError(f"{changed[0]} was changed, lost or added since the last clean close")
-
-
-def unseal(directory: Path) -> None:
-    """Remove the seal, durably, before the engine may change a file."""
-    (directory / SEAL).unlink(missing_ok=True)
-    sync_directory(directory)
 
 
 def require_space(directory: Path, needed: int, reserve: int) -> None:
@@ -139,6 +49,17 @@ def require_space(directory: Path, needed: int, reserve: int) -> None:
         )
 
 
+def allocated_bytes(directory: Path) -> int:
+    """Sum up what the files below a directory take; sparse files count by their blocks."""
+    total = 0
+    for path in directory.rglob("*"):
+        try:
+            total += path.stat().st_blocks * 512
+        except FileNotFoundError:  # The engine removes files while we walk
+            continue
+    return total
+
+
 def copy_tree(source: Path, target: Path) -> None:
     """Copy a directory of regular files, leaving holes where a block is all zeros.
 
@@ -149,18 +70,42 @@ def copy_tree(source: Path, target: Path) -> None:
         goal = target / path.relative_to(source)
         if path.is_dir():
             goal.mkdir(exist_ok=True)
-            continue
-        with goal.open("xb") as file:
-            for offset, block in _blocks(path):
-                file.seek(offset)
-                file.write(block)
-            file.truncate(path.stat().st_size)
-        shutil.copymode(path, goal)
+        else:
+            copy_file(path, goal)
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file to a place where none is, leaving holes where a block is all zeros."""
+    with target.open("xb") as file:
+        for offset, block in _blocks(source):
+            file.seek(offset)
+            file.write(block)
+        file.truncate(source.stat().st_size)
+    shutil.copymode(source, target)
+
+
+def link_tree(source: Path, target: Path) -> None:
+    """Give the files of a directory second names in a new one; copy where that cannot be."""
+    target.mkdir(parents=True)
+    for path in sorted(source.rglob("*")):
+        goal = target / path.relative_to(source)
+        if path.is_dir():
+            goal.mkdir(exist_ok=True)
+        else:
+            link_file(path, goal)
+
+
+def link_file(source: Path, target: Path) -> None:
+    """Give a file a second name; copy it where that cannot be."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        copy_file(source, target)
 
 
 def sync_files(directory: Path) -> None:
     """Write the dirty pages of all files to disk, outside the engine and without its lock."""
-    for path in directory.rglob("*"):
+    for path in (directory, *directory.rglob("*")):
         try:
             descriptor = os.open(path, os.O_RDONLY)
         except FileNotFoundError:  # The engine removes files while we walk
@@ -196,15 +141,8 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _digests(shard: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(shard)): _file_digest(path)
-        for path in sorted(shard.rglob("*"))
-        if not path.is_dir()
-    }
-
-
-def _file_digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """Digest a file's size and content, skipping blocks of zeros."""
     digest = hashlib.sha256(str(path.stat().st_size).encode())
     for offset, block in _blocks(path):
         digest.update(offset.to_bytes(8, "big"))
@@ -230,7 +168,3 @@ def _blocks(path: Path) -> Iterator[tuple[int, bytes]]:
             if block != zeros[: len(block)]:
                 yield offset, block
             offset += len(block)
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,287 @@
+"""Reading of a collection: hits grouped to documents with stable ranks, pages and counts.
+
+The engine finds passages. A search reads more of them until enough documents are complete, ties
+included. What was found is compared with its document by their check sum, so that a search during
+a write sees the document before it or after it.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import ConflictError, StoreError
+from app.retrieval.conditions import FURTHER_PASSAGE, Condition, fields_of, to_condition
+from app.retrieval.documents import Document
+from app.retrieval.edge.held import Held
+from app.retrieval.edge.shard import EXACT_LIMIT, Nearest, Row, Shard
+from app.retrieval.edge.writer import count_words
+from app.retrieval.filters import Filter
+from app.retrieval.lexical import Sparse, idf, query_weights
+from app.retrieval.payload import (
+    HEAD_FIELDS,
+    parts_of,
+    passage_ids,
+    point_ids,
+    span_of,
+    to_document,
+)
+from app.retrieval.store import Hit, Page
+
+_TIE_MARGIN = 8
+_WHOLE_LIMIT = 64
+"""Searches of fewer rows read the documents at once, others the places first."""
+_LIGHT = ("doc_id", "part", "parts", "span", "check")
+_TRIES = 3
+_CHUNK = 1_000
+_ALL_LANGUAGES = 1 << 20
+T = TypeVar("T")
+
+
+class _Moved(Exception):  # noqa: N818 - no error: a write came between two reads
+    pass
+
+
+class Reader:
+    """The reading part of an open collection."""
+
+    def __init__(self, held: Held) -> None:
+        self._held = held
+
+    def search(
+        self,
+        vectors: NDArray[np.float32],
+        top_k: int,
+        where: Filter | None,
+        *,
+        offset: int,
+        exact: bool,
+    ) -> list[list[Hit]]:
+        """Find each unit row's nearest documents."""
+
+        def find(shard: Shard) -> list[list[Hit]]:
+            if vectors.shape[1] != self._held.meta.dim:
+                raise ConflictError(
+                    f"The collection {self._held.meta.name} was replaced meanwhile by one of dim "
+                    f"{self._held.meta.dim}; encode the queries with its model and send them again."
+                )
+            return self._ranked(shard, list(vectors), top_k, where, offset=offset, exact=exact)
+
+        return self._steadily(find)
+
+    def match(
+        self, queries: Sequence[str], top_k: int, where: Filter | None, *, offset: int
+    ) -> list[list[Hit]]:
+        """Find the documents that share words with each query."""
+        weights = [query_weights(query) for query in queries]
+
+        def find(shard: Shard) -> list[list[Hit]]:
+            asked = [self._weighed(shard, words) for words in weights]
+            return self._ranked(shard, asked, top_k, where, offset=offset, exact=False)
+
+        return self._steadily(find)
+
+    def get(self, doc_ids: Sequence[str]) -> list[Document]:
+        """Return those of the documents that exist, in the order asked for."""
+        names = [point_ids(doc_id)[0] for doc_id in doc_ids]
+        with self._held.reading() as shard:
+            found = {
+                row.point_id: to_document(row.payload)
+                for chunk in _chunks(list(dict.fromkeys(names)))
+                for row in shard.rows(chunk, fields=HEAD_FIELDS)
+            }
+        return [found[name] for name in names if name in found]
+
+    def count(self, where: Filter) -> int:
+        """Count the documents that satisfy a filter."""
+        with self._held.reading() as shard:
+            return shard.count([_condition(shard, where)], self._further())
+
+    def languages(self) -> dict[str, int]:
+        """Count the documents of each language, the most frequent first."""
+        with self._held.reading() as shard:
+            found = shard.frequencies("lang", _ALL_LANGUAGES, self._further())
+            counts = {lang: count for lang, count in found.items() if count}
+            rest = self._held.books.account.documents - sum(counts.values())
+        if rest > 0:
+            counts[""] = rest
+        return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+
+    def scan(self, after: str | None, limit: int, *, vectors: bool) -> Page:
+        """Read a page of documents by rising point id."""
+        return self._steadily(lambda shard: self._page(shard, after, limit, vectors=vectors))
+
+    def _page(self, shard: Shard, after: str | None, limit: int, *, vectors: bool) -> Page:
+        dense = ("",) if vectors else ()
+        heads, following = shard.page(after, limit, without=self._further(), vectors=dense)
+        if any("part" in row.payload for row in heads):
+            raise _Moved  # The first document of several passages came just now
+        further = [
+            point_id
+            for row in heads
+            for point_id in passage_ids(row.point_id, parts_of(row.payload))[1:]
+        ]
+        found = {row.point_id: row for row in heads} | {
+            row.point_id: row
+            for chunk in _chunks(further)
+            for row in shard.rows(chunk, vectors=dense)
+        }
+        groups = [
+            [found.get(p) for p in passage_ids(row.point_id, parts_of(row.payload))]
+            for row in heads
+        ]
+        whole = [
+            [_of(head, row) for row in group] for head, group in zip(heads, groups, strict=True)
+        ]
+        data = b"".join(row.vector for rows in whole for row in rows)
+        return Page(
+            [to_document(row.payload) for row in heads],
+            [[span_of(row.payload) for row in rows] for rows in whole],
+            np.frombuffer(data, np.float32).reshape(-1, self._held.meta.dim) if vectors else None,
+            following,
+        )
+
+    def _ranked(
+        self,
+        shard: Shard,
+        queries: Sequence[NDArray[np.float32] | Sparse],
+        top_k: int,
+        where: Filter | None,
+        *,
+        offset: int,
+        exact: bool,
+    ) -> list[list[Hit]]:
+        need = offset + top_k
+        limit = need + _TIE_MARGIN
+        conditions = [] if where is None else [_condition(shard, where)]
+        asked = [
+            Nearest(
+                query,
+                limit,
+                conditions,
+                exact or self._must_be_exact(where),
+                None if limit <= _WHOLE_LIMIT else _LIGHT,
+            )
+            for query in queries
+        ]
+        found = shard.nearest(asked) if asked else []
+        chosen = [
+            _complete(shard, one, rows, need)[offset:]
+            for one, rows in zip(asked, found, strict=True)
+        ]
+        heads = _heads(shard, [row for rows in chosen for row in rows])
+        return [
+            [_hit(offset + rank, row, heads) for rank, row in enumerate(rows, 1)] for rows in chosen
+        ]
+
+    def _must_be_exact(self, where: Filter | None) -> bool:
+        """Small collections are; and a graph has no links for fields that are not indexed."""
+        if self._held.books.account.passages <= EXACT_LIMIT:
+            return True
+        declared = self._held.meta.options.get("fields", {})
+        return where is not None and not fields_of(where) <= set(declared)
+
+    def _weighed(self, shard: Shard, words: Sparse) -> Sparse:
+        books = self._held.books
+        tally, passages = books.tally, books.account.passages
+        if tally is None:
+            tally = books.tally = count_words(shard)
+        known = [
+            (token, weight * idf(passages, having))
+            for token, weight in zip(words.indices, words.values, strict=True)
+            if (having := tally.having(token))
+        ]
+        return Sparse([token for token, _ in known], [weight for _, weight in known])
+
+    def _further(self) -> list[Condition]:
+        account = self._held.books.account
+        return [FURTHER_PASSAGE] if account.passages > account.documents else []
+
+    def _steadily(self, work: Callable[[Shard], T]) -> T:
+        """Read again if a write came between, at last with the writers kept out."""
+        for _ in range(_TRIES):
+            try:
+                with self._held.reading() as shard:
+                    return work(shard)
+            except _Moved:
+                continue
+        with self._held.writing, self._held.reading() as shard:
+            try:
+                return work(shard)
+            except _Moved as error:
+                raise StoreError(
+                    f"The collection {self._held.meta.name} holds passages without their document; "
+                    "restore it from a snapshot."
+                ) from error
+
+
+def ids_of(shard: Shard, doc_ids: Sequence[str]) -> Collection[str]:
+    """Return the ids of all points of those documents that exist."""
+    names = [point_ids(doc_id)[0] for doc_id in dict.fromkeys(doc_ids)]
+    return [
+        point_id
+        for chunk in _chunks(names)
+        for row in shard.rows(chunk, fields=("parts",))
+        for point_id in passage_ids(row.point_id, parts_of(row.payload))
+    ]
+
+
+def _condition(shard: Shard, where: Filter) -> Condition:
+    return to_condition(where, lambda doc_ids: ids_of(shard, doc_ids))
+
+
+def _complete(shard: Shard, asked: Nearest, rows: list[Row], need: int) -> list[Row]:
+    """Return each document's best passage, ``need`` of them, reading on until they are certain."""
+    while True:
+        best = _best_passages(rows, clamped=not isinstance(asked.query, Sparse))
+        # A tie that runs past the limit: which of its members are hits depends on doc_id
+        certain = len(best) >= need and rows[-1].score < best[need - 1].score
+        if len(rows) < asked.limit or certain:
+            return best[:need]
+        asked = replace(asked, limit=asked.limit * 8, fields=_LIGHT)
+        rows = shard.nearest([asked])[0]
+
+
+def _best_passages(rows: Sequence[Row], *, clamped: bool) -> list[Row]:
+    if clamped:
+        rows = [replace(row, score=min(1.0, max(-1.0, row.score))) for row in rows]
+    best: dict[str, Row] = {}
+    for row in sorted(
+        rows, key=lambda row: (-row.score, row.payload["doc_id"], row.payload.get("part", 0))
+    ):
+        best.setdefault(row.payload["doc_id"], row)
+    return list(best.values())
+
+
+def _heads(shard: Shard, rows: Sequence[Row]) -> dict[str, Row]:
+    """Return the first points of the rows' documents, by ``doc_id``."""
+    heads = {row.payload["doc_id"]: row for row in rows if "text" in row.payload}
+    missing = {row.payload["doc_id"] for row in rows} - heads.keys()
+    for chunk in _chunks([point_ids(doc_id)[0] for doc_id in missing]):
+        heads |= {row.payload["doc_id"]: row for row in shard.rows(chunk)}
+    return heads
+
+
+def _hit(rank: int, row: Row, heads: dict[str, Row]) -> Hit:
+    head = heads.get(row.payload["doc_id"])
+    if head is None:
+        raise _Moved
+    _of(head, row)
+    document = to_document(head.payload)
+    span = None
+    if parts_of(head.payload) > 1:
+        span = span_of(row.payload) if "span" in row.payload else (0, len(document.text))
+    return Hit(rank, row.score, document, span)
+
+
+def _of(head: Row, row: Row | None) -> Row:
+    """Return a passage if it is of this document as it is now."""
+    if row is None or row.payload["check"] != head.payload["check"]:
+        raise _Moved
+    return row
+
+
+def _chunks(names: Sequence[str]) -> list[Sequence[str]]:
+    return [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
