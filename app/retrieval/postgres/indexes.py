@@ -19,6 +19,7 @@ from app.retrieval.postgres.faults import VanishedError
 from app.retrieval.postgres.nearest import EXACT_PASSAGES
 from app.retrieval.postgres.pool import Connection, Database
 from app.retrieval.postgres.schema import MAX_INDEX_DIM, Table, every, find
+from app.retrieval.postgres.sweep import sweep
 
 M = 16
 EF_CONSTRUCTION = 128
@@ -72,6 +73,13 @@ class Upkeep:
                 vacuum = "VACUUM (ANALYZE, SKIP_LOCKED) " + kind
                 connection.execute(table.fill(vacuum))
 
+    def sweep(self) -> None:
+        """Drop the tables of collections that are gone, now or later."""
+        try:
+            sweep(self._database, self._schema)
+        except ServiceError as error:
+            _log.warning("tables of a dropped collection are left for later: %s", error.message)
+
     def _run(self) -> None:
         while not self._closing.wait(self._look_s * random.uniform(0.75, 1.25)):
             try:
@@ -82,6 +90,7 @@ class Upkeep:
                 _log.warning("upkeep of the store: %s", error.message)
 
     def _look(self) -> None:
+        self.sweep()
         with self._database.read() as cursor:
             tables = every(cursor, self._schema)
         calm = [table for table in tables if _is_due(table) and self._is_calm(table)]

@@ -83,7 +83,8 @@ def size_bytes(cursor: Cursor, table: Table) -> int:
     total = 0
     for kind in ("{documents}", "{passages}", "{postings}"):
         name = table.fill(kind).as_string(cursor)
-        total += _value(cursor.execute("SELECT pg_total_relation_size(%s::regclass)", [name]))
+        found = cursor.execute("SELECT pg_total_relation_size(%s::regclass)", [name])
+        total += _value(found) or 0  # None if it was dropped a moment ago
     return total
 
 

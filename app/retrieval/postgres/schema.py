@@ -174,17 +174,8 @@ def insert(cursor: Cursor, schema: str, made: Collection) -> bool:
 
 
 def remove(cursor: Cursor, table: Table) -> None:
-    """Delete a collection and its tables; its row must be locked."""
-    # An index build holds a lock until its end, which may be minutes away.
-    cursor.execute(
-        """
-        SELECT pg_cancel_backend(pid) FROM pg_stat_progress_create_index
-        WHERE relid = to_regclass(%s)
-        """,
-        [table.fill("{passages}").as_string(cursor)],
-    )
+    """Delete a collection, whose row must be locked; ``sweep`` drops its tables afterwards."""
     cursor.execute(table.fill("DELETE FROM {collections} WHERE id = %s"), [table.id])
-    cursor.execute(table.fill("DROP TABLE IF EXISTS {documents}, {passages}, {postings}"))
 
 
 _TABLES: tuple[LiteralString, ...] = (

@@ -92,16 +92,16 @@ class PostgresStore:
         require_collection(name, dim, model, options)
         if dim > MAX_DIM:
             raise InvalidInputError(f"dim is {dim}; PostgreSQL's vectors have at most {MAX_DIM}.")
-        with self._writing() as cursor:
+        with self._writing(name) as cursor:
             insert(cursor, self._schema, Collection(name, dim, model, 0, options))
             found = find(cursor, self._schema, name).collection
         return require_same(found, dim, model, options)
 
     def drop(self, name: str) -> None:
         """Delete a collection."""
-        require_name(name)
-        with self._writing() as cursor:
+        with self._writing(name) as cursor:
             remove(cursor, find(cursor, self._schema, name, "FOR UPDATE"))
+        self._upkeep.sweep()
 
     def replace(self, name: str, by: str) -> Collection:
         """Put the collection ``by`` in the place of ``name``, in one transaction."""
@@ -109,7 +109,7 @@ class PostgresStore:
         require_name(by)
         if by == name:
             return self.describe(name)
-        with self._writing() as cursor:
+        with self._writing(name) as cursor:
             # In one order in all processes, so that none waits for another in a circle.
             locked = {
                 each: find(cursor, self._schema, each, "FOR UPDATE") for each in sorted((name, by))
@@ -117,7 +117,9 @@ class PostgresStore:
             remove(cursor, locked[name])
             rename = locked[by].fill("UPDATE {collections} SET name = %s WHERE id = %s")
             cursor.execute(rename, [name, locked[by].id])
-            return find(cursor, self._schema, name).collection
+            found = find(cursor, self._schema, name).collection
+        self._upkeep.sweep()
+        return found
 
     def collections(self) -> list[Collection]:
         """List all collections by name."""
@@ -149,8 +151,7 @@ class PostgresStore:
         spans: Sequence[Sequence[Span]] | None = None,
     ) -> int:
         """Add or replace documents, all of a call or none."""
-        require_name(name)
-        with self._writing() as cursor:
+        with self._writing(name) as cursor:
             return writes.write_entries(
                 cursor,
                 self._schema,
@@ -162,13 +163,12 @@ class PostgresStore:
         """Delete documents; returns how many were there."""
         require_name(name)
         names = [require_doc_id(doc_id) for doc_id in doc_ids]
-        with self._writing() as cursor:
+        with self._writing(name) as cursor:
             return writes.delete_documents(cursor, self._schema, name, names)
 
     def delete_where(self, name: str, where: Filter) -> int:
         """Delete the documents that satisfy a filter, all or none."""
-        require_name(name)
-        with self._writing() as cursor:
+        with self._writing(name) as cursor:
             return writes.delete_matching(
                 cursor,
                 self._schema,
@@ -256,7 +256,7 @@ class PostgresStore:
         """Create a collection from what ``snapshot`` returned, after a look at all digests."""
         require_name(name)
         snapshot = snapshots.read(name, source)
-        with _disk_errors(f"reading the snapshot at {source}"), self._writing() as cursor:
+        with _disk_errors(f"reading the snapshot at {source}"), self._writing(name) as cursor:
             return snapshots.load(cursor, self._schema, snapshot)
 
     def _reading(self, name: str, work: Callable[[Cursor, Table], T]) -> T:
@@ -273,12 +273,10 @@ class PostgresStore:
         raise _broken(name)
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[Cursor]:
-        try:
-            with self._database.write() as cursor:
-                yield cursor
-        except VanishedError:
-            raise _broken("") from None
+    def _writing(self, name: str) -> Iterator[Cursor]:
+        require_name(name)
+        with _vanishing(name), self._database.write() as cursor:
+            yield cursor
 
 
 def _condition(table: Table, where: Filter) -> Condition:
