@@ -85,6 +85,16 @@ class Tokenizer:
         self._vocab_size = manifest.vocab_size
         self._prompts = {"query": manifest.prompts.query, "document": manifest.prompts.document}
 
+    @property
+    def engine(self) -> Engine:
+        """The library's tokenizer; it neither pads nor cuts."""
+        return self._engine
+
+    @property
+    def leading(self) -> int:
+        """How many special tokens stand before each text."""
+        return len(self._prefix)
+
     def tokenize(
         self, texts: Sequence[str], input_type: InputType, *, truncate: bool = True, first: int = 0
     ) -> list[Tokens]:
