@@ -5,6 +5,7 @@ and changes of aliases are worked out anew from what is there. So a call whose a
 simply sent again, after a pause with some chance in it, until it succeeds or its time is over.
 """
 
+import json
 import logging
 import math
 import random
@@ -33,7 +34,9 @@ from app.errors import (
 S = TypeVar("S")
 T = TypeVar("T")
 Failure = ResponseHandlingException | UnexpectedResponse | ResourceExhaustedResponse
-FAILURES = (ResponseHandlingException, UnexpectedResponse, ResourceExhaustedResponse)
+_FAILURES = (ResponseHandlingException, UnexpectedResponse, ResourceExhaustedResponse)
+_UNKNOWN = (json.JSONDecodeError, AssertionError)
+"""What the client raises on answers that are no JSON, or lack the result."""
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _LOST = frozenset({429, 502, 503, 504})
 _LONGEST_WAIT_S = 5.0
@@ -131,7 +134,9 @@ class Nodes:
             _, client = self._clients[self._first % len(self._clients)]
             try:
                 return send(client)
-            except FAILURES as error:
+            except _UNKNOWN as error:
+                raise self._unknown(action) from error
+            except _FAILURES as error:
                 attempt += 1
                 wait = _wait_s(error, attempt)
                 if not _is_passing(error) or time.monotonic() + wait > deadline:
@@ -160,10 +165,7 @@ class Nodes:
         where = f"The Qdrant server at {self.addresses}"
         status = _status(error)
         if status is None and isinstance(_source(error), ValidationError):
-            return StoreError(
-                f"{where} answered something unknown while {action}; give the address of a Qdrant "
-                "server of version 1.20 or near it."
-            )
+            return self._unknown(action)
         if status is None or status in _LOST:
             return NotReadyError(
                 f"{where} did not serve while {action}: {_reason(error)}, {attempts} times. Check "
@@ -178,6 +180,12 @@ class Nodes:
         if status == 413:
             return TooLargeError(f"{where} takes no message this long while {action}; send less.")
         return StoreError(f"{where} failed while {action}: {_reason(error)}. See its log.")
+
+    def _unknown(self, action: str) -> StoreError:
+        return StoreError(
+            f"What is at {self.addresses} answered something unknown while {action}; let "
+            "TYNTEGRA_STORE name a Qdrant server of version 1.20 or near it."
+        )
 
 
 def _address(url: str) -> str:
