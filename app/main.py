@@ -39,6 +39,7 @@ from app.api.state import START_UP_FAILED, Openers, Service
 from app.errors import InvalidInputError
 from app.opening import open_store
 from app.settings import Settings
+from app.text.lexicon import load_lexicon
 
 DESCRIPTION = "Text search across languages, and a measure of how far it can be trusted."
 
@@ -48,6 +49,8 @@ def open_encoder(settings: Settings) -> Encoder:
     # Requests are tokenized side by side as it is; more threads for each would only get in the way
     # of each other and of the model.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if settings.dictionaries:
+        load_lexicon(settings.dictionaries)  # now, so that a faulty one ends the start
     from app.encoder.encoder import TextEncoder
     from app.encoder.hardware import Hardware
 

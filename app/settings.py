@@ -97,6 +97,11 @@ class Settings(BaseModel):
         default=None,
         description="file of SHA-256 hashed API keys, one a line; unset: no keys are asked for",
     )
+    dictionaries: ExpandedPath | None = Field(
+        default=None,
+        description="dictionary of words, or folder of them, for the probe; unset: the small ones "
+        "that come along",
+    )
     demo: Switch = Field(default=True, description="fill a collection `demo` at the first start")
     log: Literal["debug", "info", "warning", "error"] = Field(
         default="info",

@@ -32,11 +32,13 @@ from app.robustness.probe import (
 )
 from app.robustness.report import Cell, ProbeResult, Quality, Rate, Spent
 from app.robustness.request import MAX_ATTACK_QUERIES, MAX_EDITS, MAX_SECONDS
+from app.robustness.resources import Resources
 from app.settings import MAX_ITEMS
+from app.text.lexicon import load_lexicon
 from app.text.perturbations.registry import FAMILIES
 
 MOST_ADDED = 4
-"""Characters that an edit may add to a text."""
+"""Characters that there must be room for, for each edit; edits that add more need more room."""
 SLACK_S = 10.0
 """What a probe may take beyond its own budget, for the checks at its end."""
 
@@ -62,7 +64,10 @@ class QueryWire(Wire):
 
     query_id: str = Field(min_length=1, max_length=128, description="its name in the answer")
     text: str
-    lang: Lang | None = Field(default=None, description="its language, for the summary by language")
+    lang: Lang | None = Field(
+        default=None,
+        description="its language: for the summary, and for attacks that need to know it",
+    )
     relevant: list[DocId] = Field(
         default=[], max_length=256, description="documents that answer it; none: its own top hit"
     )
@@ -104,6 +109,12 @@ class ProbeWire(Wire):
     top_k: int = Field(
         default=10, ge=1, le=MAX_TOP_K, description="an attack succeeds beyond so many hits"
     )
+    switch_to: list[Lang] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=256,
+        description="languages that code_switch may use; null: all that the dictionaries have",
+    )
     seed: int = Field(
         default=0, ge=0, le=2**63 - 1, description="same seed, same adversarial texts"
     )
@@ -140,7 +151,8 @@ class ProbeReply(Reply):
 async def attacks() -> tuple[AttackInfo, ...]:
     """List the attacks that a probe can make, with the scripts that each applies to.
 
-    `cost` is what one edit of it takes from the budget of edits.
+    `cost` is what one edit of it takes from the budget of edits. `needs` names what an attack
+    cannot do without: the `lang` of the query, a dictionary, the encoder's neighbors of words.
     """
     return list_attacks()
 
@@ -181,9 +193,10 @@ async def probe(request: Request, body: ProbeWire, service: OpenService) -> Resp
         service.matching(service.store, body.collection)
         _require_documents(body, service.store)
         return run_probe(
-            _as_request(body),
+            _as_request(body, settings.max_text_chars),
             lambda texts: _encode(service, texts),
             service.store,
+            resources=Resources(lambda: load_lexicon(settings.dictionaries)),
             cancelled=lambda: gone.is_set() or service.stopping.is_set(),
         )
 
@@ -240,7 +253,7 @@ def _require_documents(body: ProbeWire, store: VectorStore) -> None:
             )
 
 
-def _as_request(body: ProbeWire) -> ProbeRequest:
+def _as_request(body: ProbeWire, max_chars: int) -> ProbeRequest:
     budget = body.budget
     return ProbeRequest(
         collection=body.collection,
@@ -252,6 +265,8 @@ def _as_request(body: ProbeWire) -> ProbeRequest:
         budget=Budget(budget.edits, budget.queries, float(budget.seconds)),
         top_k=body.top_k,
         seed=body.seed,
+        switch_to=None if body.switch_to is None else tuple(body.switch_to),
+        max_chars=max_chars,
     )
 
 

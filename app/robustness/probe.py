@@ -16,10 +16,10 @@ from app.robustness.goal import SEARCH_DEPTH, Demotion, Standing
 from app.robustness.ranking import Question, Ranker
 from app.robustness.report import Outcome, ProbeReport, ProbeResult
 from app.robustness.request import Budget, ProbeQuery, ProbeRequest, require_probe
+from app.robustness.resources import Resources
 from app.robustness.statistics import Row, limits_of, summarize
-from app.text.lexicon import Lexicon, load_lexicon
 from app.text.normalize import normalize
-from app.text.perturbations.context import Context, TokenNeighbors
+from app.text.perturbations.context import Context
 from app.text.perturbations.edits import Edit, apply_edits
 from app.text.perturbations.family import why_not
 from app.text.perturbations.passage import Passage
@@ -41,25 +41,6 @@ class AttackInfo:
     scripts: tuple[str, ...]
     cost: int
     needs: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Resources:
-    """What some attacks cannot do without; those that miss theirs are not applicable.
-
-    Attributes:
-        lexicon: Loads the dictionaries; called if an attack of the request needs them. By default
-            the small ones that come along.
-        token_neighbors: Words near a word in the eyes of the encoder that is probed.
-    """
-
-    lexicon: Callable[[], Lexicon] | None = load_lexicon
-    token_neighbors: TokenNeighbors | None = None
-
-    def lexicon_for(self, attacks: Sequence[str]) -> Lexicon | None:
-        """Load the dictionaries if one of some attacks needs them."""
-        needed = any("dictionary" in FAMILIES[name].needs for name in attacks)
-        return self.lexicon() if self.lexicon and needed else None
 
 
 @dataclass
@@ -85,7 +66,7 @@ def run_probe(
     encode: Encode,
     store: VectorStore,
     *,
-    resources: Resources = Resources(),
+    resources: Resources = Resources(),  # noqa: B008  # immutable
     cancelled: Callable[[], bool] = lambda: False,
 ) -> ProbeReport:
     """Search for the texts that break a collection's queries most.
@@ -109,8 +90,8 @@ def run_probe(
     require_probe(request, store)
     clock = _Clock(began + request.budget.seconds, cancelled)
     ranker = Ranker(encode, store, request.collection, clock.over)
-    lexicon = resources.lexicon_for(request.attack_names)
-    contexts = [_context(query, request, resources, lexicon) for query in request.queries]
+    contexts = resources.contexts(request, clock.over)
+    started = time.monotonic()
     queries = [
         _start(query, context, request, ranker, clock)
         for query, context in zip(request.queries, contexts, strict=True)
@@ -118,7 +99,7 @@ def run_probe(
     for query in queries:
         _arm(query, request, clock)
     attacks = [attack for query in queries for attack in query.attacks.values()]
-    clock.reserve(_CAUTION * (time.monotonic() - began) / len(queries) * len(attacks))
+    clock.reserve(_CAUTION * (time.monotonic() - started) / len(queries) * len(attacks))
     _advance(attacks, ranker, clock)
     rows = [_row(query, name, ranker, clock) for query in queries for name in request.attack_names]
     summary = summarize(rows)
@@ -157,22 +138,6 @@ class _Clock:
 
     def reason(self, seconds: float) -> str:
         return "The caller canceled." if self.cancelled else f"The {seconds:g} seconds were over."
-
-
-def _context(
-    query: ProbeQuery, request: ProbeRequest, resources: Resources, lexicon: Lexicon | None
-) -> Context:
-    room = None
-    if request.max_chars is not None:
-        room = max(0, request.max_chars - len(query.text)) // request.budget.edits
-    switch_to = request.switch_to
-    return Context(
-        lang=query.lang,
-        lexicon=lexicon,
-        switch_to=None if switch_to is None else frozenset(switch_to),
-        token_neighbors=resources.token_neighbors,
-        most_added=room,
-    )
 
 
 def _start(

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from app.errors import InvalidInputError
 from app.retrieval.store import MAX_TOP_K, VectorStore
-from app.text.dictionaries import require_lang
 from app.text.normalize import require_text
 from app.text.perturbations.registry import FAMILIES, family_of
+from app.text.script import parse_lang
 
 MAX_QUERIES = 1000
 MAX_EDITS = 16
@@ -97,10 +97,9 @@ def require_probe(request: ProbeRequest, store: VectorStore) -> None:
     _require_limits(request)
     for index, query in enumerate(request.queries):
         require_text(query.text, f"queries[{index}].text")
-        if query.lang is not None:
-            require_lang(query.lang, f"queries[{index}].lang")
-    for index, lang in enumerate(request.switch_to or ()):
-        require_lang(lang, f"switch_to[{index}]")
+    for lang in (*(query.lang for query in request.queries), *(request.switch_to or ())):
+        if lang is not None:
+            parse_lang(lang)
     _refuse_repeated((query.query_id for query in request.queries), "query_id", "queries")
     if request.attacks is not None and not request.attacks:
         raise InvalidInputError("attacks is empty; name at least one, or leave it out for all.")
