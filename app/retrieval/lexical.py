@@ -13,6 +13,7 @@ counts in full, without its marks about half, and no more than a word that has o
 
 References:
     Robertson and Zaragoza 2009, The Probabilistic Relevance Framework: BM25 and Beyond, section 3.
+    K1 and B are Anserini's for passages, https://github.com/castorini/anserini.
 """
 
 import hashlib
@@ -24,10 +25,12 @@ from functools import lru_cache
 
 from app.retrieval.words import forms_of, joined_in, simplify, single_clusters_in, words_in
 
-K1 = 1.2
-B = 0.75
-MEAN_LENGTH = 32
-"""Words of a passage that is neither long nor short: a sentence or two."""
+K1 = 0.9
+B = 0.4
+MEAN_LENGTH = 64
+"""Words of a passage that is neither long nor short: a few sentences."""
+JOINED_WEIGHT = 2.0
+"""What punctuation joins counts so much in a query: ``AB-12.7`` more than its parts elsewhere."""
 _REMEMBERED_CHARS = 64
 
 
@@ -61,11 +64,12 @@ def query_weights(text: str) -> Sparse:
     """Weigh a query's tokens: each word by how often it occurs, shared by its forms."""
     simple = simplify(text)
     weights: dict[int, float] = {}
-    for word in itertools.chain(words_in(simple), joined_in(simple)):
-        forms = forms_of(word)
-        for form in forms:
-            token = token_id(form)
-            weights[token] = weights.get(token, 0.0) + 1 / len(forms)
+    for words, weight in ((words_in(simple), 1.0), (joined_in(simple), JOINED_WEIGHT)):
+        for word in words:
+            forms = forms_of(word)
+            for form in forms:
+                token = token_id(form)
+                weights[token] = weights.get(token, 0.0) + weight / len(forms)
     indices = sorted(weights)
     return Sparse(indices, [weights[t] for t in indices])
 

@@ -32,12 +32,12 @@ def ranking(texts: dict[str, str], query: str) -> list[str]:
 
 
 def test_document_weights_are_the_formula_by_hand() -> None:
-    # Two words of three "rain": tf 2, length 3: 2 * 2.2 / (2 + 1.2 * (0.25 + 0.75 * 3 / 32))
+    # Two words of three "rain": tf 2, length 3: 2 * 1.9 / (2 + 0.9 * (0.6 + 0.4 * 3 / 64))
     found = weights("Rain, rain bus")
-    assert MEAN_LENGTH == 32
+    assert MEAN_LENGTH == 64
     assert found == {
-        token_id("rain"): pytest.approx(4.4 / (2 + 0.384375)),
-        token_id("bus"): pytest.approx(2.2 / (1 + 0.384375)),
+        token_id("rain"): pytest.approx(3.8 / (2 + 0.556875)),
+        token_id("bus"): pytest.approx(1.9 / (1 + 0.556875)),
     }
 
 
@@ -45,7 +45,7 @@ def test_document_length_counts_words_but_no_further_tokens() -> None:
     # Words: ab, 12, ọ̀nà. Besides: ab-12 and ona.
     found = weights("AB-12 ọ̀nà")
     assert len(found) == 5
-    assert list(found.values()) == pytest.approx([2.2 / (1 + 1.2 * (0.25 + 0.75 * 3 / 32))] * 5)
+    assert list(found.values()) == pytest.approx([1.9 / (1 + 0.9 * (0.6 + 0.4 * 3 / 64))] * 5)
 
 
 def test_document_of_mean_length_weighs_a_single_word_1() -> None:
@@ -57,6 +57,12 @@ def test_query_weights_count_words_and_forms_share_one() -> None:
     assert asked("rain rain bus") == {token_id("rain"): 2.0, token_id("bus"): 1.0}
     ona = "ọ̀nà"
     assert asked(f"{ona} ona") == {token_id("ọ̀nà"): 0.5, token_id("ona"): 1.5}
+
+
+def test_query_weights_of_what_is_joined_are_twice_those_of_a_word() -> None:
+    assert asked("AB-12") == {token_id("ab"): 1.0, token_id("12"): 1.0, token_id("ab-12"): 2.0}
+    joined = asked("l'homme")
+    assert joined[token_id("l'homme")] == joined[token_id("lhomme")] == 1.0
 
 
 def test_sparse_indices_ascend_and_values_are_above_0() -> None:
@@ -89,8 +95,8 @@ def test_match_scores_are_the_formula_by_hand() -> None:
     documents = [Document(name, text) for name, text in texts.items()]
     store.upsert("a", documents, np.tile(np.array([1, 0], np.float32), (3, 1)))
     (hits,) = store.match("a", ["bus rain rain"], 10)
-    two = 2.2 / (1 + 1.2 * (0.25 + 0.75 * 2 / 32))
-    single = 2.2 / (1 + 1.2 * (0.25 + 0.75 * 1 / 32))
+    two = 1.9 / (1 + 0.9 * (0.6 + 0.4 * 2 / 64))
+    single = 1.9 / (1 + 0.9 * (0.6 + 0.4 * 1 / 64))
     rain, bus = math.log(1 + 1.5 / 2.5), math.log(1 + 2.5 / 1.5)
     assert [(hit.document.doc_id, hit.score) for hit in hits] == [
         ("both", pytest.approx((bus + 2 * rain) * two)),
@@ -102,6 +108,7 @@ def test_match_scores_are_the_formula_by_hand() -> None:
     ("query", "texts"),
     [
         ("AB-12.7", {"itself": "Part AB-12.7 is new", "apart": "7 of AB have 12 parts"}),
+        ("AB-12.7", {"long": "AB-12.7" + " and so on" * 40, "near": "AB-12.8"}),
         ("C++", {"itself": "written in C++", "apart": "vitamin C"}),
         ("ọ̀nà", {"marked": "ọ̀nà náà", "plain": "ona naa"}),
         ("ƙasa", {"hook": "ƙasa mai", "plain": "kasa mai"}),
