@@ -6,13 +6,17 @@ problem that the service answers becomes the exception of ``app.errors`` that it
 
 import asyncio
 import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from typing import Any, Self
 
 import httpx
 
+from app import collection_operations as stored
 from app import operations, retries
 from app.errors import InvalidInputError, NotReadyError
-from app.operations import awaited, blocking
+from app.lines import MEDIA_TYPE, Decoder, Lines
+from app.operations import awaited, blocking, collection_path
 
 
 def _base_url(url: str) -> httpx.URL:
@@ -28,6 +32,16 @@ def _unreachable(url: httpx.URL, error: httpx.HTTPError) -> NotReadyError:
     return NotReadyError(
         f"No answer from {url} ({type(error).__name__}); start a service with `tyntegra serve`, or "
         "name another."
+    )
+
+
+def _whole(response: httpx.Response, parts: list[bytes]) -> httpx.Response:
+    kept = {"content-type": response.headers.get("content-type", "")}
+    if "retry-after" in response.headers:
+        kept["retry-after"] = response.headers["retry-after"]
+    content = b"".join(parts)
+    return httpx.Response(
+        response.status_code, headers=kept, content=content, request=response.request
     )
 
 
@@ -90,19 +104,62 @@ class Client:
 
     def _send(self, call: retries.Call) -> httpx.Response:
         try:
+            if isinstance(call.body, Lines):
+                return self._upload(call, call.body)
             return self._http.request(
                 call.method, call.path, json=call.body, timeout=call.timeout_s
             )
         except httpx.HTTPError as error:
             raise _unreachable(self._http.base_url, error) from error
 
+    def _upload(self, call: retries.Call, body: Lines) -> httpx.Response:
+        with self._http.stream(
+            call.method,
+            call.path,
+            content=body.parts(),
+            headers={"content-type": MEDIA_TYPE},
+            timeout=call.timeout_s,
+        ) as response:
+            parts: list[bytes] = []
+            with suppress(httpx.HTTPError):  # what came before says how much is stored
+                parts.extend(response.iter_raw())
+        return _whole(response, parts)
+
+    def export_documents(self, collection: str) -> Iterator[dict[str, Any]]:
+        """Read all documents of a collection, as they come.
+
+        Raises:
+            ServiceError: As the service said, or if the answer broke off.
+        """
+        path, decoder = f"{collection_path(collection)}/documents", Decoder()
+        try:
+            with self._http.stream("GET", path, timeout=self._timeout_s) as response:
+                if not response.is_success:
+                    response.read()
+                    raise retries.error_of(response)
+                for part in response.iter_raw():
+                    yield from decoder.feed(part)
+        except httpx.HTTPError as error:
+            raise _unreachable(self._http.base_url, error) from error
+
     embed = blocking(operations.embed)
-    create_collection = blocking(operations.create_collection)
+    create_collection = blocking(stored.create_collection)
+    collection = blocking(stored.collection)
     delete_collection = blocking(operations.delete_collection)
     collections = blocking(operations.collections)
     add_documents = blocking(operations.add_documents)
+    upload_documents = blocking(stored.upload_documents)
     document = blocking(operations.document)
+    get_documents = blocking(stored.get_documents)
     delete_document = blocking(operations.delete_document)
+    delete_documents = blocking(stored.delete_documents)
+    reindex = blocking(stored.reindex)
+    reindex_progress = blocking(stored.reindex_progress)
+    cancel_reindex = blocking(stored.cancel_reindex)
+    create_snapshot = blocking(stored.create_snapshot)
+    snapshots = blocking(stored.snapshots)
+    restore_snapshot = blocking(stored.restore_snapshot)
+    delete_snapshot = blocking(stored.delete_snapshot)
     search = blocking(operations.search)
     probe = blocking(operations.probe)
     info = blocking(operations.info)
@@ -152,19 +209,60 @@ class AsyncClient:
 
     async def _send(self, call: retries.Call) -> httpx.Response:
         try:
+            if isinstance(call.body, Lines):
+                return await self._upload(call, call.body)
             return await self._http.request(
                 call.method, call.path, json=call.body, timeout=call.timeout_s
             )
         except httpx.HTTPError as error:
             raise _unreachable(self._http.base_url, error) from error
 
+    async def _upload(self, call: retries.Call, body: Lines) -> httpx.Response:
+        async with self._http.stream(
+            call.method,
+            call.path,
+            content=body.parts_async(),
+            headers={"content-type": MEDIA_TYPE},
+            timeout=call.timeout_s,
+        ) as response:
+            parts: list[bytes] = []
+            with suppress(httpx.HTTPError):  # what came before says how much is stored
+                async for part in response.aiter_raw():
+                    parts.append(part)  # noqa: PERF401  # keeps what came before a failure
+        return _whole(response, parts)
+
+    async def export_documents(self, collection: str) -> AsyncIterator[dict[str, Any]]:
+        """Read all documents of a collection, as they come; see ``Client.export_documents``."""
+        path, decoder = f"{collection_path(collection)}/documents", Decoder()
+        try:
+            async with self._http.stream("GET", path, timeout=self._timeout_s) as response:
+                if not response.is_success:
+                    await response.aread()
+                    raise retries.error_of(response)
+                async for part in response.aiter_raw():
+                    for document in decoder.feed(part):
+                        yield document
+        except httpx.HTTPError as error:
+            raise _unreachable(self._http.base_url, error) from error
+
     embed = awaited(operations.embed)
-    create_collection = awaited(operations.create_collection)
+    create_collection = awaited(stored.create_collection)
+    collection = awaited(stored.collection)
     delete_collection = awaited(operations.delete_collection)
     collections = awaited(operations.collections)
     add_documents = awaited(operations.add_documents)
+    upload_documents = awaited(stored.upload_documents)
     document = awaited(operations.document)
+    get_documents = awaited(stored.get_documents)
     delete_document = awaited(operations.delete_document)
+    delete_documents = awaited(stored.delete_documents)
+    reindex = awaited(stored.reindex)
+    reindex_progress = awaited(stored.reindex_progress)
+    cancel_reindex = awaited(stored.cancel_reindex)
+    create_snapshot = awaited(stored.create_snapshot)
+    snapshots = awaited(stored.snapshots)
+    restore_snapshot = awaited(stored.restore_snapshot)
+    delete_snapshot = awaited(stored.delete_snapshot)
     search = awaited(operations.search)
     probe = awaited(operations.probe)
     info = awaited(operations.info)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from app.errors import NotFoundError, NotReadyError
+from app.binding import BoundEncoder, options_for, require_bound
+from app.errors import ConflictError, NotFoundError, NotReadyError
 from app.retrieval.store import Document, Encode, VectorStore
 from app.telemetry import log
 
@@ -14,18 +15,8 @@ NAME = "demo"
 DOCUMENTS = Path(__file__).parent / "default" / "demo" / "documents.jsonl"
 
 
-class DocumentEncoder(Protocol):
+class DocumentEncoder(BoundEncoder, Protocol):
     """The part of an encoder that filling a collection needs."""
-
-    @property
-    def model_id(self) -> str:
-        """Name and content hash of the artifact."""
-        ...
-
-    @property
-    def dim(self) -> int:
-        """Length of a vector."""
-        ...
 
     @property
     def encode_document(self) -> Encode:
@@ -57,15 +48,12 @@ def fill_demo(encoder: DocumentEncoder, store: VectorStore, path: Path = DOCUMEN
         How many documents were written.
     """
     try:
-        if store.describe(NAME).model != encoder.model_id:
-            store.drop(NAME)
-    except NotFoundError:
-        pass  # the first start
+        if not _is_there(encoder, store):
+            store.create(NAME, encoder.dim, encoder.model_id, options_for(encoder))
     except NotReadyError as error:
         # Damaged: what was added to it may matter to someone, and the rest of the service works.
         log(logging.WARNING, "demo unavailable", reason=error.message)
         return 0
-    store.create(NAME, encoder.dim, encoder.model_id)
     documents = list(read_documents(path))
     present = {d.doc_id for d in store.get(NAME, [d.doc_id for d in documents])}
     missing = [document for document in documents if document.doc_id not in present]
@@ -73,3 +61,14 @@ def fill_demo(encoder: DocumentEncoder, store: VectorStore, path: Path = DOCUMEN
         store.upsert(NAME, missing, encoder.encode_document([d.text for d in missing]))
         log(logging.INFO, "demo filled", documents=len(missing))
     return len(missing)
+
+
+def _is_there(encoder: DocumentEncoder, store: VectorStore) -> bool:
+    try:
+        require_bound(store.describe(NAME), encoder)
+    except NotFoundError:
+        return False
+    except ConflictError:
+        store.drop(NAME)
+        return False
+    return True

@@ -102,14 +102,9 @@ def embed(
     return Operation("POST", "/embed", body, read)
 
 
-def create_collection(name: str) -> Operation[dict[str, Any]]:
-    """Create a collection, or find it there."""
-    return Operation("PUT", _collection(name))
-
-
 def delete_collection(name: str) -> Operation[None]:
     """Delete a collection and its documents."""
-    return Operation("DELETE", _collection(name))
+    return Operation("DELETE", collection_path(name))
 
 
 def collections() -> Operation[list[dict[str, Any]]]:
@@ -120,7 +115,7 @@ def collections() -> Operation[list[dict[str, Any]]]:
 def add_documents(collection: str, documents: Sequence[Mapping[str, Any]]) -> Operation[int]:
     """Add documents (doc_id, text, lang, metadata); they are on disk when this returns."""
     body = {"documents": [dict(document) for document in documents]}
-    path = f"{_collection(collection)}/documents"
+    path = f"{collection_path(collection)}/documents"
     return Operation("POST", path, body, lambda answer: answer["upserted"])
 
 
@@ -162,8 +157,9 @@ def document_path(collection: str, doc_id: str) -> str:
     """The path of a document; every character that means something in a path is encoded."""
     # Clients resolve the segments "." and "..", even where quote() leaves dots alone.
     encoded = quote(doc_id, safe="").replace(".", "%2E")
-    return f"{_collection(collection)}/documents/{encoded}"
+    return f"{collection_path(collection)}/documents/{encoded}"
 
 
-def _collection(name: str) -> str:
+def collection_path(name: str) -> str:
+    """The path of a collection."""
     return f"/collections/{quote(name, safe='')}"

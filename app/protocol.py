@@ -20,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from app.api.problems import problem
+from app.api.streams import is_stream
 
 WRITE_TIMEOUT_S = 30.0
 """A client that takes no byte of its answer for so long is cut off."""
@@ -114,8 +115,9 @@ class BoundedProtocol(HttpToolsProtocol):
             raise RefusedError
         self._stage = "body"
         self._header_bytes = self._wire_bytes = self._body_bytes = 0
-        self._expect(self.bounds.body_timeout_s)
         super().on_headers_complete()
+        # Who reads a body without end keeps the time itself: it knows when it is we who pause.
+        self._expect(None if self._is_stream() else self.bounds.body_timeout_s)
 
     def on_body(self, body: bytes) -> None:
         """A part of the body is there."""
@@ -132,6 +134,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """The answer is written; wait for the next request."""
         if self._stage == "answer":
             self._stage = "idle"
+        elif self._stage == "body" and self._timer is None:
+            self._expect(self.bounds.body_timeout_s)  # for the rest, which nobody reads
         super().on_response_complete()
 
     def pause_writing(self) -> None:
@@ -147,6 +151,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Answer a request that cannot be parsed, or was refused while parsing."""
         self._refuse(*self._refusal)
+
+    def _is_stream(self) -> bool:
+        sent = next((value for name, value in self.headers if name == b"content-type"), b"")
+        path = self.url.partition(b"?")[0].decode("latin-1")
+        return is_stream(self.scope["method"], path, sent.decode("latin-1"))
 
     def _expect(self, seconds: float | None) -> None:
         if self._timer is not None:

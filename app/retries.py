@@ -15,6 +15,7 @@ import httpx
 
 from app import errors
 from app.errors import OverloadedError, ServiceError
+from app.lines import MEDIA_TYPE, Decoder, Lines
 
 RETRIED = frozenset({429, 503})
 LONGEST_WAIT_S = 10.0
@@ -44,7 +45,7 @@ def steps(method: str, path: str, body: Any, timeout_s: float) -> Steps:
     """Go through the attempts of a call until it succeeds, fails for good or time is over.
 
     Returns:
-        The JSON answer, or None if it was empty.
+        The JSON answer, a list of values if it is lines of JSON, or None if it was empty.
 
     Raises:
         ServiceError: As the service said, or that its answer was no JSON.
@@ -58,8 +59,9 @@ def steps(method: str, path: str, body: Any, timeout_s: float) -> Steps:
             return _answer(response)
         attempt += 1
         wait = _wait_s(response, attempt)
-        if response.status_code not in RETRIED or time.monotonic() + wait > deadline:
-            raise _error(response)
+        once = isinstance(body, Lines) and not body.is_repeatable
+        if once or response.status_code not in RETRIED or time.monotonic() + wait > deadline:
+            raise error_of(response)
         yield wait
 
 
@@ -67,6 +69,8 @@ def _answer(response: httpx.Response | None) -> Any:
     if response is None or not response.content:
         return None
     try:
+        if response.headers.get("content-type", "").startswith(MEDIA_TYPE):
+            return list(Decoder().feed(response.content))
         return response.json()
     except ValueError:
         raise ServiceError(
@@ -82,7 +86,8 @@ def _wait_s(response: httpx.Response, attempt: int) -> float:
     return least + random.uniform(0.05, 0.2) * min(2**attempt, LONGEST_WAIT_S)
 
 
-def _error(response: httpx.Response) -> ServiceError:
+def error_of(response: httpx.Response) -> ServiceError:
+    """Make the exception that a problem came from."""
     try:
         problem = response.json()
         code, detail = problem["type"].rpartition(":")[2], str(problem["detail"])

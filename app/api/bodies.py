@@ -121,7 +121,7 @@ class StrictRoute(APIRoute):
                 raise ClientGoneError from None
             if not raw:
                 return await handle(request)
-            if refusal := _media_type_refusal(request):
+            if refusal := media_type_refusal(request):
                 return problem(request.scope, "unsupported-media-type", refusal)
             inline = len(raw) <= INLINE_BYTES
             parsed = parse_json(raw) if inline else await asyncio.to_thread(parse_json, raw)
@@ -154,14 +154,15 @@ def _by(handle: Handle) -> HandleParsed:
     return handle_parsed
 
 
-def _media_type_refusal(request: Request) -> str | None:
+def media_type_refusal(request: Request, expected: str = "application/json") -> str | None:
+    """Say what is wrong with a body's media type or encoding, or None."""
     sent = dict(request.scope["headers"])
-    if sent.get(b"content-type") == b"application/json" and b"content-encoding" not in sent:
+    if sent.get(b"content-type") == expected.encode() and b"content-encoding" not in sent:
         return None
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         return "The body is compressed; expected no Content-Encoding: send it uncompressed."
     kind, *parameters = request.headers.get("content-type", "").lower().split(";")
     charsets = [p.partition("=")[2].strip().strip('"') for p in parameters if "charset" in p]
-    if kind.strip() != "application/json" or any(c not in ("utf-8", "utf8") for c in charsets):
-        return "The body's Content-Type is not JSON in UTF-8; expected application/json."
+    if kind.strip() != expected or any(c not in ("utf-8", "utf8") for c in charsets):
+        return f"The body's Content-Type is not JSON in UTF-8; expected {expected}."
     return None

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Path, Request
 
 from app.api.state import Service
-from app.api.wire import COLLECTION_NAME
+from app.api.wire import COLLECTION_NAME, CollectionName
 
 
 async def any_service(request: Request) -> Service:
@@ -23,6 +23,6 @@ async def open_service(request: Request) -> Service:
 AnyService = Annotated[Service, Depends(any_service)]
 OpenService = Annotated[Service, Depends(open_service)]
 Name = Annotated[
-    str,
+    CollectionName,
     Path(pattern=COLLECTION_NAME, description="name of the collection", examples=["demo"]),
 ]

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from app.encoder.encoded import Timings
 from app.retrieval.store import Encode
+from app.windows import TokenStarts
 
 
 class Vectors(Protocol):
@@ -108,6 +109,16 @@ class Encoder(Protocol):
         priority: int = 0,
     ) -> Vectors:
         """Token ids of the encoder's own tokenizer to vectors through the queue."""
+        ...
+
+    @property
+    def token_starts(self) -> TokenStarts:
+        """Where the tokens of normalized texts begin, blocking."""
+        ...
+
+    @property
+    def document_room(self) -> int:
+        """Tokens of a document that are encoded for certain, its prompt not counted."""
         ...
 
     def healthy(self) -> str | None:

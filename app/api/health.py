@@ -1,5 +1,7 @@
 """/health, /metrics and /info: how the service is doing and what it runs."""
 
+import os
+from pathlib import Path
 from typing import Any, Literal
 
 from fastapi import APIRouter
@@ -18,13 +20,18 @@ LIMITS = (
     "max_body_bytes",
     "max_texts",
     "max_text_chars",
+    "max_document_chars",
     "max_documents",
+    "max_streams",
+    "max_snapshots",
     "max_queries",
     "max_hits",
     "max_collections",
     "probe_timeout_s",
 )
 STORE_TIMEOUT_S = 5.0
+LEAST_FREE_BYTES = 256 << 20
+"""What the embedded engine leaves free."""
 METRICS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -42,6 +49,10 @@ class ReadyReply(Reply):
     precision: str
     provider: str = Field(description="the execution provider that the model really runs on")
     collections: dict[str, int] = Field(description="documents of each collection")
+    unavailable: dict[str, str] = Field(
+        description="collections that are damaged, each with the reason; all others are served"
+    )
+    storage: str = Field(description="`ok`, or why nothing can be written: disk full, or read-only")
 
 
 class InfoReply(Reply):
@@ -78,7 +89,7 @@ async def ready(service: AnyService) -> Response:
         raise NotReadyError(reason)
     # Not through the store's gate: a service with much to do is ready all the same.
     try:
-        found = await service.listing.wait(STORE_TIMEOUT_S)
+        found, unavailable = await service.listing.wait(STORE_TIMEOUT_S)
     except TimeoutError:
         raise NotReadyError(f"The store did not answer within {STORE_TIMEOUT_S:g} s.") from None
     encoder = service.encoder
@@ -89,8 +100,26 @@ async def ready(service: AnyService) -> Response:
             "precision": encoder.precision,
             "provider": encoder.provider,
             "collections": {collection.name: collection.count for collection in found},
+            "unavailable": unavailable,
+            "storage": storage(service.settings.state),
         }
     )
+
+
+def storage(state: Path) -> str:
+    """Say whether the disk of the state directory takes writes; searches go on without."""
+    try:
+        disk = os.statvfs(state if state.exists() else state.parent)
+    except OSError:
+        return "ok"  # no directory of ours: the engine is elsewhere
+    if disk.f_flag & os.ST_RDONLY:
+        return "The disk is read-only; searches go on, writes are refused."
+    if (free := disk.f_bavail * disk.f_frsize) < LEAST_FREE_BYTES:
+        return (
+            f"{free >> 20} MiB are free, less than {LEAST_FREE_BYTES >> 20}; searches go on, "
+            "writes may be refused: free some space."
+        )
+    return "ok"
 
 
 @router.get(

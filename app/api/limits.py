@@ -11,6 +11,7 @@ from fastapi import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.problems import ClientGoneError, problem
+from app.api.streams import is_stream
 from app.encoder.excerpt import is_visible
 from app.errors import InvalidInputError, OverloadedError, TooLargeError
 from app.settings import Settings
@@ -32,7 +33,10 @@ class ShedError(OverloadedError):
 
 
 class BodyLimit:
-    """Refuses bodies above a size, by Content-Length at once and by count otherwise."""
+    """Refuses bodies above a size, by Content-Length at once and by count otherwise.
+
+    Bodies without end pass; their route bounds each line of them.
+    """
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self.app = app
@@ -44,7 +48,7 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, with a body that ends in an error at the limit."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or _is_stream(scope):
             await self.app(scope, receive, send)
             return
         declared = next((v for k, v in scope["headers"] if k == b"content-length"), b"0")
@@ -62,6 +66,11 @@ class BodyLimit:
             return message
 
         await self.app(scope, counted, send)
+
+
+def _is_stream(scope: Scope) -> bool:
+    sent = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
+    return is_stream(scope["method"], scope["path"], sent.decode("latin-1"))
 
 
 class Gate:
@@ -175,26 +184,38 @@ async def clean_texts(texts: Sequence[str], name: str, most: int, settings: Sett
 
 
 def _clean(texts: Sequence[str], name: str, most_chars: int) -> list[str]:
-    cleaned: list[str] = []
-    for index, text in enumerate(texts):
-        # Bounded before as well: normalizing has a cost of its own, and sorting the marks on one
-        # letter takes the square of their number.
-        if not text.isascii() and _MARKS.search(text):
-            raise InvalidInputError(
-                f"{name}[{index}] has more than {MOST_MARKS} marks on one letter; expected fewer: "
-                "drop those that nobody can read."
-            )
-        if not any(map(is_visible, text)) and text.strip():
-            raise InvalidInputError(
-                f"{name}[{index}] has nothing but invisible characters; expected at least one that "
-                "shows: send some text."
-            )
-        long = len(text) > 2 * most_chars
-        short = text if long else require_text(text, f"{name}[{index}]")
-        if len(short) > most_chars:
-            raise TooLargeError(
-                f"{name}[{index}] has {len(short)} characters; expected at most {most_chars} once "
-                "normalized: split it."
-            )
-        cleaned.append(short)
-    return cleaned
+    return [clean_text(text, f"{name}[{index}]", most_chars) for index, text in enumerate(texts)]
+
+
+def clean_text(text: str, name: str, most_chars: int) -> str:
+    """Normalize a text and hold it to its bounds.
+
+    Args:
+        text: The text as sent.
+        name: What the caller calls it, such as ``inputs[3]``.
+        most_chars: How many characters it may have once normalized.
+
+    Raises:
+        InvalidInputError: If it is empty or no Unicode, or nobody could read it.
+        TooLargeError: If it is too long.
+    """
+    # Bounded before as well: normalizing has a cost of its own, and sorting the marks on one letter
+    # takes the square of their number.
+    if not text.isascii() and _MARKS.search(text):
+        raise InvalidInputError(
+            f"{name} has more than {MOST_MARKS} marks on one letter; expected fewer: drop those "
+            "that nobody can read."
+        )
+    if not any(map(is_visible, text)) and text.strip():
+        raise InvalidInputError(
+            f"{name} has nothing but invisible characters; expected at least one that shows: send "
+            "some text."
+        )
+    long = len(text) > 2 * most_chars
+    short = text if long else require_text(text, name)
+    if len(short) > most_chars:
+        raise TooLargeError(
+            f"{name} has {len(short)} characters; expected at most {most_chars} once normalized: "
+            "split it."
+        )
+    return short

@@ -199,15 +199,19 @@ async def _http_error(request: Request, error: Exception) -> Response:
 async def _validation_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    found = error.errors()
+    detail, fields = describe_fields(error.errors())
+    return problem(request.scope, "invalid-input", detail, errors=fields)
+
+
+def describe_fields(found: Sequence[Mapping[str, Any]]) -> tuple[str, list[dict[str, str]]]:
+    """Say in a sentence, and field by field, what pydantic found wrong with a body."""
     fields = [
         {"pointer": _pointer(each["loc"]), "detail": str(each["msg"])}
         for each in found[:MAX_FIELD_ERRORS]
     ]
     first = fields[0]
     more = f" ({len(found) - 1} more)" if len(found) > 1 else ""
-    detail = f"{first['pointer']}: {first['detail']}{more}; correct it and send it again."
-    return problem(request.scope, "invalid-input", detail, errors=fields)
+    return f"{first['pointer']}: {first['detail']}{more}; correct it and send it again.", fields
 
 
 def _pointer(loc: Sequence[str | int]) -> str:

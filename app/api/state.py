@@ -18,16 +18,23 @@ from typing import Literal, NoReturn, TypeVar
 from app.api.encoder import Encoder
 from app.api.limits import Gate
 from app.api.shared import SharedCall
+from app.binding import require_bound
 from app.demo import fill_demo
 from app.encoder.cache import VectorCache
-from app.errors import ConflictError, NotReadyError, ServiceError
+from app.errors import NotReadyError, ServiceError
+from app.guard import WriteGuard
+from app.hidden import is_hidden, shown
+from app.reindexing import Reindexer
 from app.retrieval.store import Collection, VectorStore
 from app.settings import Settings
+from app.snapshots import DIRECTORY, Snapshots
 from app.telemetry import Metrics, describe_exception, log
 
 T = TypeVar("T")
 Phase = Literal["starting", "ready", "draining", "stopped"]
 START_UP_FAILED = 2
+COPIES_WAITING = 4
+"""Snapshots and restores that may wait for the one that runs."""
 RECHECK_S = 2.0
 """How long a probe of readiness waits for an encoder that failed to be tried anew."""
 
@@ -52,19 +59,25 @@ class Service:
         self.stopping = threading.Event()
         self.stores = Gate("store", settings.store_threads, settings.store_waiting)
         self.probes = Gate("probe", settings.probe_threads, settings.probe_waiting)
+        self.copies = Gate("snapshot", 1, COPIES_WAITING)
+        self.streams = 0
+        self.guard = WriteGuard()
         self.cache = VectorCache(settings.cache_mb << 20) if settings.cache_mb else None
         self.metrics.watch_cache(self.cache)
         self._encoder: Encoder | None = None
         self._store: VectorStore | None = None
-        self.listing = SharedCall(lambda: self.store.collections())
+        self._reindexer: Reindexer | None = None
+        self._snapshots: Snapshots | None = None
+        self.listing = SharedCall(self._list)
         self._rechecking = SharedCall(lambda: self.encoder.recheck(RECHECK_S))
-        for gate in (self.stores, self.probes):
+        for gate in (self.stores, self.probes, self.copies):
             self.metrics.watch(
                 f"tyntegra_{gate.name}_calls",
                 f"{gate.name.title()} calls that run or wait.",
                 lambda gate=gate: gate.busy,
             )
         self.metrics.watch("tyntegra_queue_texts", "Texts waiting for the model.", self._queued)
+        self.metrics.watch("tyntegra_streams", "Uploads going on.", lambda: self.streams)
 
     async def start(self) -> None:
         """Open encoder and store and fill the demo; on failure, end the process."""
@@ -94,6 +107,18 @@ class Service:
         self._encoder = self.openers.encoder(self.settings)
         if self.settings.demo:
             fill_demo(self._encoder, self._store)
+        self._open_upkeep(self._encoder, self._store)
+
+    def _open_upkeep(self, encoder: Encoder, store: VectorStore) -> None:
+        settings = self.settings
+        most = settings.max_snapshots
+        self._snapshots = Snapshots(store, self.guard, settings.state / DIRECTORY, most)
+        self._snapshots.sweep()
+        embedded = settings.store == "embedded"
+        self._reindexer = Reindexer(
+            store, encoder, self.guard, settings.state / ".reindex", alone=embedded
+        )
+        self._reindexer.resume()
 
     def drain(self) -> None:
         """Turn unready; requests are still answered until the port closes."""
@@ -110,6 +135,9 @@ class Service:
 
     def _close(self) -> None:
         self.probes.close()
+        if self._reindexer is not None:
+            self._reindexer.close()
+        self.copies.close()
         self.stores.close()
         if self._encoder is not None:
             self._encoder.close()
@@ -137,6 +165,28 @@ class Service:
         if self._store is None:
             raise NotReadyError("The store is not open yet; try again in a few seconds.")
         return self._store
+
+    @property
+    def reindexer(self) -> Reindexer:
+        """What encodes collections anew.
+
+        Raises:
+            NotReadyError: If it is not open yet.
+        """
+        if self._reindexer is None:
+            raise NotReadyError("The store is not open yet; try again in a few seconds.")
+        return self._reindexer
+
+    @property
+    def snapshots(self) -> Snapshots:
+        """The copies of collections.
+
+        Raises:
+            NotReadyError: If they are not open yet.
+        """
+        if self._snapshots is None:
+            raise NotReadyError("The store is not open yet; try again in a few seconds.")
+        return self._snapshots
 
     def unready(self) -> str | None:
         """Say why requests should not be routed here, or None."""
@@ -173,14 +223,12 @@ class Service:
             NotFoundError: If there is no such collection.
             ConflictError: If its vectors come from another encoder.
         """
-        collection = store.describe(name)
-        if collection.model != self.encoder.model_id:
-            raise ConflictError(
-                f"Collection {name!r} holds vectors of {collection.model}, the service runs "
-                f"{self.encoder.model_id}; serve that artifact, or DELETE the collection and fill "
-                "it again."
-            )
-        return collection
+        return require_bound(store.describe(name), self.encoder)
+
+    def _list(self) -> tuple[list[Collection], dict[str, str]]:
+        unavailable = self.store.unavailable().items()
+        reasons = {name: reason for name, reason in unavailable if not is_hidden(name)}
+        return shown(self.store.collections()), reasons
 
     def _queued(self) -> float:
         return float(getattr(self._encoder, "waiting_texts", 0))

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 import orjson
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -20,6 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
+from app.hidden import PREFIX, is_hidden
 from app.retrieval.points import MAX_DOC_ID_BYTES, NAME_PATTERN
 from app.settings import MAX_ITEMS
 from app.text.script import LANG_PATTERN
@@ -124,6 +126,24 @@ def _is_unicode(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text)
 
 
+def _require_shown(name: str) -> str:
+    if is_hidden(name):
+        raise PydanticCustomError(
+            "reserved",
+            "should not begin with {prefix}, which is the service's own",
+            {"prefix": PREFIX},
+        )
+    return name
+
+
+def _require_few_bytes(doc_id: str) -> str:
+    if len(doc_id.encode()) > MAX_DOC_ID_BYTES:
+        raise PydanticCustomError(
+            "doc_id", "should have at most {most} bytes in UTF-8", {"most": MAX_DOC_ID_BYTES}
+        )
+    return doc_id
+
+
 _TEXTS_SCHEMA = {
     "anyOf": [
         {"type": "string", "minLength": 1},
@@ -162,8 +182,14 @@ Metadata = Annotated[
 ]
 Lang = Annotated[str, StringConstraints(pattern=LANG)]
 """A language and script in the manner of FLORES, such as ``yor_Latn``."""
-CollectionName = Annotated[str, StringConstraints(pattern=COLLECTION_NAME)]
-DocId = Annotated[str, StringConstraints(min_length=1, max_length=MAX_DOC_ID_BYTES)]
+CollectionName = Annotated[
+    str, StringConstraints(pattern=COLLECTION_NAME), AfterValidator(_require_shown)
+]
+DocId = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=MAX_DOC_ID_BYTES),
+    AfterValidator(_require_few_bytes),
+]
 
 
 class JSON(Response):

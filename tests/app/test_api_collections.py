@@ -24,8 +24,11 @@ async def test_collection_is_created_once_described_listed_and_deleted(start: An
         gone = await client.get("/collections/a")
         gone_again = await client.delete("/collections/a")
     expected = {"name": "a", "dimensions": 32, "model": "fake@000000000000", "documents": 0}
-    assert created.json() == again.json() == described.json() == expected
-    assert listed.json() == {"collections": [expected]}
+    expected |= {"precision": "full", "fields": {}, "windows": None}
+    detail = {"languages": {}, "bytes": 0, "searchable": True, "reindex": None}
+    assert created.json() == again.json() == expected
+    assert described.json() == expected | detail
+    assert listed.json() == {"collections": [expected], "unavailable": {}}
     assert (deleted.status_code, deleted.content) == (204, b"")
     assert (gone.status_code, gone_again.status_code) == (404, 404)
 

@@ -66,7 +66,7 @@ class World:
         return self.reindexer.begin("a", options_for(self.slow, {}, windows))
 
     def wait(self, until: Callable[[Progress], bool]) -> Progress:
-        deadline = time.monotonic() + 10
+        deadline, progress = time.monotonic() + 10, None
         while time.monotonic() < deadline:
             progress = self.reindexer.progress("a")
             if progress is not None and until(progress):
@@ -84,7 +84,8 @@ class World:
 
 @pytest.fixture
 def world(fakes_module: Any, tmp_path: Path) -> Iterator[World]:
-    made = World(*fakes_module(), tmp_path)
+    encoder, store = fakes_module()
+    made = World(encoder, store, tmp_path)
     yield made
     made.slow.permits.release(1000)
     made.reindexer.close()
@@ -182,7 +183,7 @@ def test_reindex_goes_on_after_a_restart_without_encoding_again(world: World) ->
     world.wait(lambda progress: progress.done == PAGE)
     threading.Timer(0.05, world.slow.permits.release).start()
     world.reindexer.close()
-    assert world.reindexer.progress("a").state == "interrupted"
+    assert world.ended().state == "interrupted"
     assert world.store.describe("a").model == "old@000000000000"
     assert world.notes == ["a.json"]
 
