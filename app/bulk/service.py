@@ -20,7 +20,7 @@ from app.errors import (
     ServiceError,
     TooLargeError,
 )
-from app.operations import create_collection
+from app.operations import collection_path
 from app.retrieval.documents import Document
 from app.retrieval.store import FieldType
 
@@ -62,7 +62,7 @@ class ServiceSink:
             ) from None
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=4 * CONNECTIONS)
         self._http = httpx.Client(base_url=url, headers=headers, limits=limits)
-        self._path = create_collection(target.collection).path
+        self._path = collection_path(target.collection)
         try:
             found = self._describe()
         except BaseException:
