@@ -14,6 +14,7 @@ import httpx
 
 from app import collection_operations as stored
 from app import operations, retries
+from app import search_operations as searching
 from app.errors import InvalidInputError, NotReadyError
 from app.lines import MEDIA_TYPE, Decoder, Lines
 from app.operations import awaited, blocking, collection_path
@@ -160,7 +161,8 @@ class Client:
     snapshots = blocking(stored.snapshots)
     restore_snapshot = blocking(stored.restore_snapshot)
     delete_snapshot = blocking(stored.delete_snapshot)
-    search = blocking(operations.search)
+    search = blocking(searching.search)
+    search_page = blocking(searching.search_page)
     probe = blocking(operations.probe)
     info = blocking(operations.info)
 
@@ -263,6 +265,7 @@ class AsyncClient:
     snapshots = awaited(stored.snapshots)
     restore_snapshot = awaited(stored.restore_snapshot)
     delete_snapshot = awaited(stored.delete_snapshot)
-    search = awaited(operations.search)
+    search = awaited(searching.search)
+    search_page = awaited(searching.search_page)
     probe = awaited(operations.probe)
     info = awaited(operations.info)

@@ -129,20 +129,6 @@ def delete_document(collection: str, doc_id: str) -> Operation[None]:
     return Operation("DELETE", document_path(collection, doc_id))
 
 
-def search(
-    collection: str, queries: Sequence[str], top_k: int = 10, *, lang: Sequence[str] = ()
-) -> Operation[list[list[dict[str, Any]]]]:
-    """Find the nearest documents of each query: its hits, best first."""
-    body: dict[str, Any] = {"collection": collection, "queries": list(queries), "top_k": top_k}
-    if lang:
-        body["filter"] = {"lang": list(lang)}
-
-    def read(answer: Mapping[str, Any]) -> list[list[dict[str, Any]]]:
-        return [result["hits"] for result in answer["results"]]
-
-    return Operation("POST", "/search", body, read)
-
-
 def probe(request: Mapping[str, Any]) -> Operation[dict[str, Any]]:
     """Run a probe; takes and returns what POST /probe/adversarial does."""
     return Operation("POST", "/probe/adversarial", dict(request))

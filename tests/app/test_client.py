@@ -123,6 +123,27 @@ def test_client_sends_its_key_and_bodies() -> None:
     assert "filter" not in json.loads(sent[1].content)
 
 
+def test_client_sends_search_options_and_reads_on() -> None:
+    sent: list[dict[str, Any]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(json.loads(request.content))
+        more = None if "cursor" in sent[-1] else "more"
+        return httpx.Response(200, json={"results": [{"hits": []}], "next": more})
+
+    year = {"metadata": {"year": 1999}}
+    with Client("http://x", transport=httpx.MockTransport(answer)) as client:
+        client.search("a", ["q"], lang=["eng_Latn"], filter=year, mode="lexical", min_score=2)
+        page = client.search_page("a", ["q"], 3, balance="calibrated", exact=True)
+        last = client.search_page("a", ["q"], 3, cursor=page.next, balance="calibrated", exact=True)
+    assert (page.results, page.next, last.next) == ([[]], "more", None)
+    assert sent[0]["filter"] == {"lang": ["eng_Latn"], "and": [year]}
+    assert (sent[0]["mode"], sent[0]["min_score"]) == ("lexical", 2)
+    asked = {"collection": "a", "queries": ["q"], "top_k": 3, "exact": True}
+    assert sent[1] == {**asked, "balance": "calibrated"}
+    assert sent[2] == {**sent[1], "cursor": "more"}
+
+
 @pytest.mark.parametrize("doc_id", ["a/b", ".", "..", "../..", "a b%", "日本?#", "\u0000"])
 def test_document_path_survives_the_client_url(doc_id: str) -> None:
     request = httpx.Request("GET", "http://x" + document_path("a", doc_id))
