@@ -69,7 +69,8 @@ def upload_documents(
 
     Args:
         collection: The collection.
-        documents: Documents (doc_id, text, lang, metadata); may be made while they are sent.
+        documents: Documents (doc_id, text, lang, metadata), or lines of JSON as bytes; may be
+            made while they are sent.
 
     Returns:
         The last event of the service: ``done``, or ``stopped`` with the reason, and the ``line``

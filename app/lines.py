@@ -11,7 +11,8 @@ PART_BYTES = 65_536
 PART_S = 0.1
 """Documents that are made slowly are sent this soon."""
 
-DocumentFields = Mapping[str, Any]
+DocumentFields = Mapping[str, Any] | bytes
+"""A document's fields, or lines of JSON as they are, with their line feeds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,11 @@ class _Gathered:
         self._since = time.monotonic()
 
     def add(self, document: DocumentFields) -> bytes:
-        """Add a line; returns what is to be sent now, if anything."""
-        self._bytes += json.dumps(dict(document)).encode() + b"\n"
+        """Add a document; returns what is to be sent now, if anything."""
+        if isinstance(document, bytes):
+            self._bytes += document
+        else:
+            self._bytes += json.dumps(dict(document)).encode() + b"\n"
         full = len(self._bytes) >= PART_BYTES or time.monotonic() - self._since >= PART_S
         return self.take() if full else b""
 
