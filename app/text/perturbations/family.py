@@ -3,7 +3,7 @@
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from app.text.normalize import normalize
@@ -97,9 +97,12 @@ def proposals(
     they report it; so are edits that add more than the context allows.
     """
     draw = Draw(seed, passage.text, family.name)
+    proposed = family.propose(passage, draw, context)
+    if not family.reports_undone:
+        proposed = map(_composed, proposed)
     edits = [
         edit
-        for edit in dict.fromkeys(family.propose(passage, draw, context))
+        for edit in dict.fromkeys(proposed)
         if _has_room(edit, context) and (family.reports_undone or changes(passage.text, edit))
     ]
     starts = [word[0].start for word in passage.words]
@@ -143,6 +146,13 @@ def changes(text: str, edit: Edit) -> bool:
         # Canonical equivalence cancels: what stands around the edit does not matter.
         return unicodedata.normalize("NFC", before) != unicodedata.normalize("NFC", after)
     return normalize(apply_edits(text, (edit,))) != normalize(text)
+
+
+def _composed(edit: Edit) -> Edit:
+    """Write what an edit puts in its place as normalization would."""
+    if edit.after.isascii() or unicodedata.is_normalized("NFC", edit.after):
+        return edit
+    return replace(edit, after=unicodedata.normalize("NFC", edit.after))
 
 
 def _has_room(edit: Edit, context: Context) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby, pairwise
 
 import regex
@@ -15,6 +16,13 @@ MAX_CLUSTERS = 2048
 # A mark that Unicode lets stand alone, as it does with some Burmese vowel signs, belongs to the
 # letter before it all the same.
 _CLUSTER = regex.compile(r"\X(?:(?=\p{M})\X)*")
+# The letters that join with a letter beside them: Thai and Lao AM, half-width voicing marks,
+# Hangul's conjoining jamo, and those that Unicode calls prepended. All other joining takes a mark
+# or a control.
+_JOINING = regex.compile(
+    "[\u0e33\u0eb3\uff9e\uff9f\u1100-\u11ff\ua960-\ua97f\ud7b0-\ud7ff\u0d4e\U000111c2\U000111c3\U000113d1\U0001193f"
+    "\U00011941\U00011a00-\U00011a9f\U00011d46\U00011f02]"
+)
 # Hangul fillers are letters by category, but nothing shows of a text that keeps them alone.
 _FILLERS = frozenset("\u115f\u1160\u3164\uffa0")
 
@@ -92,8 +100,18 @@ def keeps_clusters(text: str, edit: Edit) -> bool:
     """Tell whether the grapheme clusters around an edit stay apart from what it puts there."""
     if text.isascii() and edit.after.isascii():
         return True
+    around = (
+        f"{text[max(0, edit.start - 1) : edit.start]}{edit.after}{text[edit.end : edit.end + 1]}"
+    )
+    if around.replace(" ", "").isalpha() and not _JOINING.search(around):
+        return True
     # Eight code points are more than a cluster's length in any word.
-    left = clusters_of(text[max(0, edit.start - 8) : edit.start])[-1:]
-    right = clusters_of(text[edit.end : edit.end + 8])[:1]
-    joined = "".join([*left, edit.after, *right])
-    return clusters_of(joined) == [*left, *clusters_of(edit.after), *right]
+    left = _clusters_of(text[max(0, edit.start - 8) : edit.start])[-1:]
+    right = _clusters_of(text[edit.end : edit.end + 8])[:1]
+    joined = "".join((*left, edit.after, *right))
+    return clusters_of(joined) == [*left, *_clusters_of(edit.after), *right]
+
+
+@lru_cache(maxsize=1 << 12)
+def _clusters_of(text: str) -> list[str]:
+    return clusters_of(text)

@@ -52,10 +52,13 @@ def propose(passage: Passage, draw: Draw, context: Context) -> Iterator[Edit]:
     for cluster, number in zip(marks, numbers, strict=True):
         others = _others()[cluster.text]
         forms = [others[(number + turn) % len(others)] for turn in range(min(_MOST, len(others)))]
-        for form in dict.fromkeys((*forms, "")):
-            edit = Edit(cluster.start, cluster.end, cluster.text, form)
-            if keeps_clusters(passage.text, edit):
-                yield edit
+        for form in dict.fromkeys(forms):
+            yield from _kept(passage, cluster.start, cluster.end, form)
+        # A mark goes with the space before it where one too many would be left.
+        before = passage.text[: cluster.start][-1:].isspace()
+        after = passage.text[cluster.end : cluster.end + 1]
+        start = cluster.start - (before and (not after or after.isspace()))
+        yield from _kept(passage, start, cluster.end, "")
     if passage.words:
         last = passage.words[-1][-1]
         if not passage.text[last.end :].strip():
@@ -65,6 +68,12 @@ def propose(passage: Passage, draw: Draw, context: Context) -> Iterator[Edit]:
             end = word[-1].end
             if passage.text[end].isspace():
                 yield Edit(end, end, "", _COMMAS.get(word[-1].script, ","))
+
+
+def _kept(passage: Passage, start: int, end: int, after: str) -> Iterator[Edit]:
+    edit = Edit(start, end, passage.text[start:end], after)
+    if keeps_clusters(passage.text, edit):
+        yield edit
 
 
 @cache

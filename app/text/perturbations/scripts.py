@@ -4,6 +4,7 @@ Which script a text in Latin letters is brought back to is told by other letters
 script of its language code, or by the second script that its language is written in.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
@@ -46,6 +47,7 @@ _SECOND = {
 SECOND = {lang: script for script, langs in _SECOND.items() for lang in langs.split()}
 """The other script of languages that are written in Latin letters as well."""
 _FEWEST_LETTERS = 2
+_SPACES = re.compile(" {2,}")
 _UNCHANGED: Mapping[int, str] = {}
 # Punctuation as a Latin keyboard has it; what stands between words in Tibetan and Ethiopic.
 _MARKS = "؟? ،, ؛; 。. 、, ，, ？? ！! ：: ।. ۔. ።. ፣, ፧? ՞? ։. །. ၊, ။."
@@ -102,7 +104,8 @@ def _whole(
         done = word[-1].end
         parts.append(write(passage.text[word[0].start : done]))
     parts.append(passage.text[done:end].translate(marks))
-    edit = Edit(start, end, passage.text[start:end], "".join(parts))
+    after = _SPACES.sub(" ", "".join(parts)).rstrip(" ")
+    edit = Edit(start, end, passage.text[start:end], after)
     if edit.after != edit.before and keeps_clusters(passage.text, edit):
         yield edit
 

@@ -32,10 +32,12 @@ def delete(passage: Passage, draw: Draw, context: Context) -> Iterator[Edit]:
     del draw, context
     units = units_of(passage)
     text = passage.text
-    for start, end in units if len(units) > 1 else ():
-        if text[end : end + 1] in _PARTS:
+    for first, last in units if len(units) > 1 else ():
+        start, end = first, last
+        while text[end : end + 1] in _PARTS:
             end += 1
-        elif text[max(0, start - 1) : start] in _PARTS:
+        # At the end, and before punctuation, it is the space before the word that goes.
+        while end in (last, len(text)) and text[max(0, start - 1) : start] in _PARTS:
             start -= 1
         yield from _kept(passage, start, end, "")
 
