@@ -44,8 +44,8 @@ ENGINES: dict[str, str] = {
 if URL in os.environ:
     ENGINES["qdrant-server"] = "open_qdrant_server"
 
-LACKS: dict[str, tuple[str, ...]] = {"qdrant": ("moves", "programs")}
-"""Parts of the suite (``PART`` of each module) that an engine is not ready for; to become empty."""
+if "TYNTEGRA_TEST_ENGINE" in os.environ:  # One of them alone
+    ENGINES = {name: ENGINES[name] for name in [os.environ["TYNTEGRA_TEST_ENGINE"]]}
 
 
 @pytest.fixture(scope="session")
@@ -69,12 +69,7 @@ _PARAMS = [pytest.param(name, marks=_MARKS.get(name, [])) for name in sorted(ENG
 
 @pytest.fixture(scope="module", params=_PARAMS)
 def open_store(request: pytest.FixtureRequest) -> Opener:
-    """The opener of each engine in turn, if it is ready for the module's part of the suite."""
-    wanted = os.environ.get("TYNTEGRA_TEST_ENGINE", request.param)
-    if wanted != request.param:
-        pytest.skip(f"TYNTEGRA_TEST_ENGINE asks for {wanted} alone")
-    if request.module.PART in LACKS.get(request.param, ()):
-        pytest.skip(f"{request.param} is not ready for the suite's part {request.module.PART}")
+    """The opener of each engine in turn."""
     return request.getfixturevalue(ENGINES[request.param])
 
 

@@ -15,8 +15,6 @@ from app.retrieval.store import MAX_TOP_K
 
 from .contract_data import BAD_NAMES, DIM, corpus, vectors_of
 
-PART = "documents"
-
 
 def test_create_twice_with_the_same_model_returns_what_is_there(steady):
     assert steady.create("demo", DIM, "model@1").count == 60

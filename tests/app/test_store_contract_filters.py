@@ -12,7 +12,6 @@ from app.retrieval.store import FieldType, Options
 
 from .contract_data import DIM, vectors_of
 
-PART = "filters"
 KEYS = [
     "year", "size", "tag", "open", "a.b", "a", "x[0]", 'q"uo\'te', "sp ace", "नमस्ते",
     "metadata.year", "\\", "%", "$",

@@ -15,7 +15,6 @@ from app.retrieval.store import MAX_TOP_K
 from .contract_data import DIM, LANGS, agree_on_match, vectors_of
 from .reference_store import ReferenceStore
 
-PART = "match"
 WORDS = ["maji", "maji", "safi", "kata", "AB-12.7", "Ωmega", "नमस्ते", "漢字", "ปลา", "rare", "x1"]
 
 

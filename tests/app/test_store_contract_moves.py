@@ -11,7 +11,6 @@ from app.retrieval.store import Options
 
 from .contract_data import DIM, corpus, vectors_of
 
-PART = "moves"
 OPTIONS = Options("full", "", {"n": "integer"}, 64, 32)
 
 

@@ -9,7 +9,6 @@ from app.retrieval.store import MAX_FIELDS, FieldType, Options
 
 from .contract_data import BAD_NAMES, DIM, vectors_of
 
-PART = "options"
 FIELDS: dict[str, FieldType] = {
     "year": "integer",
     "size": "number",

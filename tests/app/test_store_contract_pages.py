@@ -10,8 +10,6 @@ from app.retrieval.store import MAX_OFFSET, MAX_TOP_K
 
 from .contract_data import DIM, LANGS, corpus, expected_ids, vectors_of
 
-PART = "pages"
-
 
 def pages(store, limit, **options):
     after, count = None, 0

@@ -11,7 +11,6 @@ from app.retrieval.store import MAX_SPANS
 from .contract_data import DIM, LANGS, agree_on_search, unit, vectors_of
 from .reference_store import ReferenceStore
 
-PART = "passages"
 BASIS = unit(np.eye(DIM))
 
 

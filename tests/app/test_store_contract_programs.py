@@ -11,6 +11,7 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -22,7 +23,6 @@ from app.retrieval.store import Options
 from .contract_data import DIM, agree_on_match, agree_on_search, vectors_of
 from .reference_store import ReferenceStore
 
-PART = "programs"
 OPTIONS = Options("full", "", {"v": "integer"}, 8, 4)
 IDS = st.sampled_from([f"id{i}" for i in range(12)])
 LANGS = st.sampled_from([None, "eng_Latn", "swh_Latn", "rus_Cyrl"])
@@ -137,6 +137,7 @@ class Program(RuleBasedStateMachine):
             store.upsert("next", documents, POOL[values].reshape(-1, DIM))
         self.both(lambda store: store.replace("demo", "next"))
 
+    @precondition(lambda self: self.copies == 0)  # It takes longer than all the rest
     @rule()
     def copy_out_and_back(self):
         self.copies += 1

@@ -10,8 +10,6 @@ from app.retrieval.store import MAX_TOP_K
 
 from .contract_data import DIM, corpus, expected_ids, vectors_of
 
-PART = "search"
-
 
 @pytest.mark.parametrize("top_k", [1, 7, 60, MAX_TOP_K])
 @pytest.mark.parametrize("langs", [(), ("eng_Latn",), ("eng_Latn", "swh_Latn"), ("xxx_Latn",)])

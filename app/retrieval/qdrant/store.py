@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import NotFoundError, ServiceError, StoreError
+from app.errors import ConflictError, NotFoundError, ServiceError, StoreError
 from app.retrieval.checks import (
     require_collection,
     require_entries,
@@ -20,7 +20,7 @@ from app.retrieval.documents import Document, Span
 from app.retrieval.filters import Filter, require_filter
 from app.retrieval.payload import WORDS
 from app.retrieval.points import require_doc_id, require_name, require_top_k, unit_rows
-from app.retrieval.qdrant import writes
+from app.retrieval.qdrant import moves, writes
 from app.retrieval.qdrant.access import Access
 from app.retrieval.qdrant.names import Target
 from app.retrieval.qdrant.nearest import Search, nearest, weigh
@@ -241,15 +241,38 @@ class QdrantStore:
         self._access.work(name, self._access.settle)
 
     def snapshot(self, name: str, target: Path) -> Path:
-        """Write a collection into a directory as the embedded engine does."""
-        self._access.find(name)
-        raise StoreError("Snapshots of this engine are not ready yet; those of its server are.")
+        """Write a collection into a directory, in the embedded engine's files."""
+        return self._access.work(
+            name, lambda found: moves.write_snapshot(self._access.reader(found), target)
+        )
 
     def restore(self, name: str, source: Path) -> Collection:
         """Create a collection from a snapshot of this engine or of the embedded one."""
-        require_name(name)
-        raise StoreError("Snapshots of this engine are not ready yet; those of its server are.")
+        with self._changing:
+            if name in self._access.aliases():
+                raise ConflictError(f"There is a collection {name}; drop it or restore by another.")
+            require_name(name)
+            with moves.opened_snapshot(source) as (store, copy):
+                found = store.describe(copy)
+                target = self._access.names.make(name, found.dim, found.model, found.options)
+                try:
+                    sent = moves.send(store, copy, self._nodes, target)
+                    self._require_whole(target, sent, found.count)
+                except ServiceError:
+                    self._access.names.remove(target.physical)
+                    raise
+            self._access.names.point(name, target.physical)
+            self._access.forget(name)
+        return self.describe(name)
 
     def close(self) -> None:
         """Close the connections; what was acknowledged is on the server."""
         self._access.close()
+
+    def _require_whole(self, target: Target, sent: int, wanted: int) -> None:
+        there = self._access.reader(target).count([])
+        if not there == sent == wanted:
+            raise StoreError(
+                f"{there} of {wanted} documents of the snapshot reached the server, {sent} were "
+                "sent; restore it again."
+            )
