@@ -102,7 +102,7 @@ _RANGE_SCHEMA = {
     "type": "object",
     "properties": {
         "in": _VALUES_SCHEMA,
-        **{name: {"type": "number", "minimum": -(2**63), "maximum": 2**63 - 1} for name in BOUNDS},
+        **{name: {"type": "number"} for name in BOUNDS},
     },
     "additionalProperties": False,
     "minProperties": 1,
