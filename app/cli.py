@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from app import __version__
-from app.commands import index
+from app.commands import collections, documents, index
+from app.commands.search import add_search_options, search_body
+from app.commands.service import add_service_options, open_client, show
 from app.errors import ServiceError
 from app.settings import PREFIX, Settings
 
 FAILED, UNUSABLE = 1, 2
 SERVE_OPTIONS = ("host", "port", "state", "artifact", "device", "precision", "keys", "log")
-DEFAULT_URL = "http://127.0.0.1:8000"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,11 +54,9 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _ask(options: argparse.Namespace, method: str, path: str, body: Any = None) -> int:
-    from app.client import Client
-
-    with Client(options.url, key=options.key, timeout_s=options.timeout) as client:
+    with open_client(options) as client:
         answer = client.request(method, path, body)
-    print(json.dumps(answer, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
+    show(answer)
     return 0
 
 
@@ -75,14 +74,7 @@ def _embed(options: argparse.Namespace) -> int:
 
 
 def _search(options: argparse.Namespace) -> int:
-    body: dict[str, Any] = {
-        "collection": options.collection,
-        "queries": _texts(options),
-        "top_k": options.top_k,
-    }
-    if options.lang:
-        body["filter"] = {"lang": options.lang}
-    return _ask(options, "POST", "/search", body)
+    return _ask(options, "POST", "/search", search_body(options, _texts(options)))
 
 
 def _probe(options: argparse.Namespace) -> int:
@@ -165,9 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     long.add_argument("--no-truncate", action="store_true", help="refuse what is too long")
 
     search = _asking(commands, "search", _search, "find documents")
-    search.add_argument("--collection", default="demo", help="where to search (demo)")
-    search.add_argument("--top-k", type=int, default=5, help="hits of each query (5)")
-    search.add_argument("--lang", action="append", help="only this language; may be repeated")
+    add_search_options(search)
 
     probe = _asking(commands, "probe", _probe, "try to lead queries astray")
     probe.add_argument("--collection", default="demo", help="where to search (demo)")
@@ -195,6 +185,8 @@ def _parser() -> argparse.ArgumentParser:
     for action in (inspect, verify):
         action.add_argument("folder", type=Path, help="the folder that export wrote")
 
+    collections.add(commands)
+    documents.add(commands)
     index.add(commands)
 
     # With a prefix that no argument has, all of them, --help too, go on to the data's own parser.
@@ -216,12 +208,7 @@ def _asking(
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=description, description=description)
     parser.set_defaults(run=run)
-    url = os.environ.get(f"{PREFIX}URL", DEFAULT_URL)
-    parser.add_argument("--url", default=url, help=f"the service ({PREFIX}URL, {DEFAULT_URL})")
-    parser.add_argument(
-        "--key", default=os.environ.get(f"{PREFIX}KEY"), help=f"API key ({PREFIX}KEY)"
-    )
-    parser.add_argument("--timeout", type=float, default=120.0, help="seconds in all (120)")
+    add_service_options(parser)
     if texts:
         parser.add_argument("text", nargs="*", help="texts; none: the lines of standard input")
     return parser

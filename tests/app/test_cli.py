@@ -39,6 +39,15 @@ def test_cli_embeds_searches_probes_and_informs(
     hits = said(capsys)[0]["results"][0]["hits"]
     assert [hit["lang"] for hit in hits] == ["swh_Latn"] * 2
 
+    words = ["--mode", "lexical", "--filter", '{"script": ["Latn"]}', "--min-score", "0.1"]
+    assert main(["search", *url, "--top-k", "1", *words, "maji"]) == 0
+    found = said(capsys)[0]
+    assert "maji" in found["results"][0]["hits"][0]["text"].lower()
+    balanced = ["--balance", "interleaved", "--exact", "--lang", "swh_Latn", "--lang", "eng_Latn"]
+    assert main(["search", *url, "--top-k", "2", *balanced, "maji"]) == 0
+    hits = said(capsys)[0]["results"][0]["hits"]
+    assert {hit["lang"] for hit in hits} == {"swh_Latn", "eng_Latn"}
+
     arguments = ["--attack", "typo", "--queries", "4", "--lang", "eng_Latn", "boil the water"]
     assert main(["probe", *url, *arguments]) == 0
     probed, _ = said(capsys)
@@ -138,3 +147,11 @@ def test_cli_runs_as_a_module() -> None:
         [sys.executable, "-m", "app", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("tyntegra 0.")
+
+
+@pytest.mark.parametrize("sent", ["{", "[]", "{}", "7"])
+def test_cli_filter_that_is_no_object_is_refused_before_anything_is_asked(
+    capsys: pytest.CaptureFixture[str], sent: str
+) -> None:
+    assert main(["search", "--url", "http://127.0.0.1:9", "--filter", sent, "x"]) == 1
+    assert "--filter" in capsys.readouterr().err
