@@ -145,8 +145,6 @@ class Ranker:
 
     def _nearest(self, vectors: NDArray[np.float32]) -> list[list[Hit]]:
         ask = self.ask
-        if not ask.offset and not ask.exact:
-            return self.store.search(ask.name, vectors, ask.top_k, ask.where)
         return self.store.search(
             ask.name, vectors, ask.top_k, ask.where, offset=ask.offset, exact=ask.exact
         )

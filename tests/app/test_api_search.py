@@ -101,10 +101,10 @@ async def test_search_is_done_in_parts_and_ends_with_its_time(start: Any) -> Non
         await fill(running)
         search_store, rows = running.store.search, []
 
-        def slow(name: str, vectors: Any, top_k: int, where: Any) -> Any:
+        def slow(name: str, vectors: Any, *args: Any, **kwargs: Any) -> Any:
             rows.append(len(vectors))
             time.sleep(0.2 if len(rows) > 3 else 0)
-            return search_store(name, vectors, top_k, where)
+            return search_store(name, vectors, *args, **kwargs)
 
         running.store.search = slow
         texts = [f"text {number}" for number in range(20)]
