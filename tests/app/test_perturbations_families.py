@@ -19,54 +19,18 @@ from app.text.perturbations.registry import (
 )
 from app.text.script import COMMON, INHERITED, script_of, script_of_character
 
-TEXTS = {
-    "Latn": "How do I make river water safe to drink?",
-    "Cyrl": "Как сделать речную воду безопасной?",
-    "Grek": "Πώς μπορώ να πιω το νερό του ποταμού;",
-    "Armn": "Ինչպես մաքրել գետի ջուրը",
-    "Geor": "როგორ გავწმინდოთ მდინარის წყალი",
-    "Hebr": "איך לטהר מים מהנהר",
-    "Arab": "كيف أجعل ماء النهر صالحا للشرب؟",
-    "Syrc": "ܡܝܐ ܕܢܗܪܐ ܕܟܝܐ",
-    "Thaa": "ކޯރުގެ ފެން ސާފުކުރާނީ ކިހިނެއް",
-    "Nkoo": "ߒ ߘߌ߫ ߖߌ ߛߊߣߌ߲ߧߊ߫ ߘߌ߬",
-    "Deva": "नदी के पानी को पीने योग्य कैसे बनाएँ",
-    "Beng": "নদীর পানি কীভাবে নিরাপদ করা যায়",
-    "Guru": "ਨਦੀ ਦਾ ਪਾਣੀ ਪੀਣ ਯੋਗ ਕਿਵੇਂ ਬਣਾਈਏ",
-    "Gujr": "નદીનું પાણી પીવા લાયક કેવી રીતે બનાવવું",
-    "Orya": "ନଦୀ ପାଣିକୁ କିପରି ସଫା କରିବା",
-    "Taml": "ஆற்று நீரை எப்படிச் சுத்தம் செய்வது",
-    "Telu": "నది నీటిని ఎలా శుద్ధి చేయాలి",
-    "Knda": "ನದಿ ನೀರನ್ನು ಹೇಗೆ ಶುದ್ಧೀಕರಿಸುವುದು",
-    "Mlym": "പുഴയിലെ വെള്ളം എങ്ങനെ ശുദ്ധമാക്കാം",
-    "Sinh": "ගඟේ ජලය පිරිසිදු කරන්නේ කෙසේද",
-    "Thai": "ทำให้น้ำในแม่น้ำดื่มได้อย่างไร",
-    "Laoo": "ເຮັດແນວໃດໃຫ້ນ້ຳດື່ມໄດ້",
-    "Tibt": "ཆུ་གཙང་མ་བཟོ་སྟངས་ག་རེ་རེད",
-    "Mymr": "မြစ်ရေကို သောက်ရန် ဘယ်လိုသန့်စင်မလဲ",
-    "Khmr": "តើធ្វើដូចម្តេចឱ្យទឹកស្អាត",
-    "Ethi": "የወንዝ ውሃን እንዴት ማጽዳት ይቻላል",
-    "Tfng": "ⴰⵎⴰⵏ ⵏ ⵡⴰⵙⵉⴼ",
-    "Olck": "ᱜᱟᱰᱟ ᱫᱟᱜ ᱥᱟᱯᱷᱟ",
-    "Cher": "ᎠᎹ ᎤᏍᏗ ᎦᏓᎭ",
-    "Cans": "ᐃᒥᖅ ᓴᓗᒪᔪᖅ",
-    "Mong": "ᠮᠣᠩᠭᠣᠯ ᠤᠰᠤ",
-    "Adlm": "𞤲𞤣𞤭𞤴𞤢𞤥 𞤥𞤢𞤴𞤮",
-    "Mtei": "ꯇꯨꯔꯦꯜꯒꯤ ꯏꯁꯤꯡ",
-    "Hani": "怎样把河水变成安全的饮用水",
-    "Hira": "かわのみずをのめるようにする",
-    "Kana": "コーヒーとパンをカウ",
-    "Hang": "강물을 어떻게 마실 수 있게 하나요",
-    "Java": "ꦧꦚꦸ ꦏꦭꦶ",
-}
-ANYTHING = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
-MIXED = st.text(st.sampled_from("".join(TEXTS.values()) + "\u0301\u200d👩🏽 \t1!"), max_size=60)
+from .perturbation_texts import ANYTHING, LANGS, MIXED, TEXTS, full_context
+
 EVERY = pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
 EVERY_TEXT = pytest.mark.parametrize("text", TEXTS.values(), ids=list(TEXTS))
 
 
-def edits_of(name, text, seed=0):
-    return [proposal.edit for proposal in proposals(FAMILIES[name], Passage.of(text), seed)]
+LANG = st.sampled_from([None, *LANGS.values()])
+
+
+def edits_of(name, text, seed=0, lang=None):
+    context = full_context(lang)
+    return [p.edit for p in proposals(FAMILIES[name], Passage.of(text), seed, context)]
 
 
 def test_sample_texts_are_normalized_and_of_their_script():
@@ -78,31 +42,31 @@ def test_sample_texts_are_normalized_and_of_their_script():
 
 @EVERY
 @settings(deadline=None)
-@given(text=st.one_of(ANYTHING, MIXED), seed=st.integers(0, 3))
-def test_proposals_of_any_text_replay_and_change_it(family, text, seed):
-    for proposal in proposals(family, Passage.of(text), seed):
-        edit = proposal.edit
+@given(text=st.one_of(ANYTHING, MIXED), seed=st.integers(0, 3), lang=LANG)
+def test_proposals_of_any_text_replay_and_change_what_is_searched(family, text, seed, lang):
+    for edit in edits_of(family.name, text, seed, lang):
         assert text[edit.start : edit.end] == edit.before != edit.after
-        assert apply_edits(text, [edit]) != text
+        if not family.reports_undone:
+            assert normalize(apply_edits(text, [edit])) != normalize(text)
 
 
 @EVERY
 @settings(deadline=None)
-@given(text=st.one_of(ANYTHING, MIXED))
-def test_proposals_of_any_text_keep_to_cluster_boundaries(family, text):
+@given(text=st.one_of(ANYTHING, MIXED), lang=LANG)
+def test_proposals_of_any_text_keep_to_cluster_boundaries(family, text, lang):
     boundaries = {match.start() for match in regex.finditer(r"\X", text)} | {len(text)}
-    for proposal in proposals(family, Passage.of(text), 0):
-        assert {proposal.edit.start, proposal.edit.end} <= boundaries
+    for edit in edits_of(family.name, text, 0, lang):
+        assert {edit.start, edit.end} <= boundaries
 
 
 @EVERY
 @EVERY_TEXT
 def test_proposals_are_determined_by_seed_and_text(family, text):
-    first = proposals(family, Passage.of(text), 3)
-    assert first == proposals(family, Passage.of(text), 3)
-    assert len({proposal.edit for proposal in first}) == len(first)
+    first = edits_of(family.name, text, 3, "swh_Latn")
+    assert first == edits_of(family.name, text, 3, "swh_Latn")
+    assert len(set(first)) == len(first)
     if len(first) > 8:
-        assert first != proposals(family, Passage.of(text), 4)
+        assert first != edits_of(family.name, text, 4, "swh_Latn")
 
 
 @EVERY
@@ -110,10 +74,10 @@ def test_proposals_are_determined_by_seed_and_text(family, text):
 def test_proposals_exist_only_where_the_family_says_it_acts(family, text):
     acts = family.scripts == ANY_SCRIPT or Passage.of(text).scripts & set(family.scripts)
     if not acts:
-        assert proposals(family, Passage.of(text), 0) == []
+        assert edits_of(family.name, text) == []
 
 
-@pytest.mark.parametrize("name", ["typo", "invisible", "spacing"])
+@pytest.mark.parametrize("name", ["typo", "invisible", "spacing", "bidi", "punctuation"])
 @EVERY_TEXT
 def test_families_for_any_script_apply_to_every_script(name, text):
     assert len(edits_of(name, text)) >= 2

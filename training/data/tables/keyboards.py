@@ -24,6 +24,8 @@ FEWEST_LETTERS = 18
 
 # Layouts whose list of languages begins with others, or that are first in the list by chance.
 _PREFERRED = {
+    "Latn": "us",
+    "eng_Latn": "us",
     "deu_Latn": "de",
     "fra_Latn": "fr",
     "spa_Latn": "es",
@@ -150,10 +152,12 @@ def build_keyboards(symbols: Path, rules: Iterable[Path], keysyms: Path) -> dict
     scripts: dict[str, str] = {}
     names: dict[tuple[str, ...], str] = {}
     listed = [entry for path in rules for entry in _listed(path)]
-    # A layout's own list of languages counts before those of its variants.
-    for file, section, codes in sorted(listed, key=lambda entry: bool(entry[1])):
+    # A layout's own list of languages counts before those of its variants; layouts that type the
+    # same are called by the name preferred.
+    for file, section, codes in sorted(listed, key=_rank):
         if not (symbols / file).is_file():
             continue
+        own = _name(file, section)
         typed = source.layout(file, section)
         levels = tuple(
             "".join(_kept(typed.get(key, []), level) for key in KEYS) for level in range(LEVELS)
@@ -161,9 +165,8 @@ def build_keyboards(symbols: Path, rules: Iterable[Path], keysyms: Path) -> dict
         script = _script(levels)
         if not script:
             continue
-        name = names.setdefault((script, *levels), f"{file}({section})" if section else file)
+        name = names.setdefault((script, *levels), own)
         layouts.setdefault(name, {"script": script, "plain": levels[0], "shift": levels[1]})
-        own = f"{file}({section})" if section else file
         for target, key in (
             (scripts, script),
             *((languages, f"{code}_{script}") for code in codes),
@@ -172,6 +175,17 @@ def build_keyboards(symbols: Path, rules: Iterable[Path], keysyms: Path) -> dict
                 target[key] = name
             target.setdefault(key, name)
     return {"layouts": layouts, "languages": languages, "scripts": scripts}
+
+
+def _name(file: str, section: str) -> str:
+    return f"{file}({section})" if section else file
+
+
+def _rank(entry: tuple[str, str, list[str]]) -> tuple[int, bool]:
+    file, section, _ = entry
+    preferred = list(_PREFERRED.values())
+    name = _name(file, section)
+    return preferred.index(name) if name in preferred else len(preferred), bool(section)
 
 
 def _listed(path: Path) -> Iterator[tuple[str, str, list[str]]]:
