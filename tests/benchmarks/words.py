@@ -8,6 +8,10 @@ one sentence only, which is the answer: names are two or more words with a capit
 ``QX-7041.3``, are put at the end of 500 sentences, a digit apart from one another by tens. A piece
 within its question is a query of that kind too: "what is said about ...?", as people ask. Nothing
 here looks at how lexical search finds its words.
+
+Then, what the plain forms of words are worth: queries are three words in a row of a sentence of
+FLORES-200 dev, typed without marks and special letters (by anyascii, another table than ours), the
+documents all sentences of that language; by words with and without plain forms.
 """
 
 import argparse
@@ -18,18 +22,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import regex
+from anyascii import anyascii
 from pool import Pool, Words, encode, xquad
 from store_in_memory import MatrixStore
 
 from app.encoder.encoder import TextEncoder
+from app.retrieval import lexical
 from app.retrieval.metrics import mrr, recall_at_k, wilson_interval
 from app.retrieval.ranking import Ask, Mode, prepare
 from app.settings import DEFAULT_ARTIFACT
+from training.corpus import data_folder
 
 NAME = regex.compile(r"(?<=\p{Ll} )\p{Lu}\p{Ll}+(?: \p{Lu}\p{Ll}+)+")
 NUMBER = regex.compile(r"(?<![\p{L}\p{N}])\d[\d.,]*\d\d(?![\p{L}\p{N}])")
 CODES = 500
+MARKED = [f"{code}_Latn" for code in ("yor", "hau", "ibo", "ewe", "fon", "twi", "vie", "tur")]
 MODES: tuple[Mode, ...] = ("dense", "lexical", "hybrid")
 Asked = list[tuple[str, int]]
 
@@ -71,8 +80,34 @@ def kinds(
         yield f"{name} in a question", [(f"What is said about {p}?", row) for p, row in some]
 
 
+def print_plain_forms() -> None:
+    """Print the share of queries without marks whose sentence is first by words."""
+    table = pq.read_table(data_folder() / "eval" / "flores200-dev.parquet")
+    print("\n| language | queries | plain forms | as written alone |\n|---|---|---|---|")
+    for lang in MARKED:
+        sentences = table[lang].to_pylist()
+        asked = []
+        for row, text in enumerate(sentences):
+            words = regex.findall(r"[\p{L}\p{M}]+", text)
+            middle = words[len(words) // 2 - 1 : len(words) // 2 + 2]
+            typed = anyascii(" ".join(middle))
+            if typed != " ".join(middle):
+                asked.append((typed, row))
+        shares = [_first_share(sentences, asked)]
+        forms_of, lexical.forms_of = lexical.forms_of, lambda word: (word,)
+        shares.append(_first_share(sentences, asked))
+        lexical.forms_of = forms_of
+        print(f"| {lang} | {len(asked)} | {shares[0]:.3f} | {shares[1]:.3f} |", flush=True)
+
+
+def _first_share(documents: Sequence[str], asked: Asked) -> float:
+    scores = Words(documents).scores([text for text, _ in asked])
+    own = scores[np.arange(len(asked)), [row for _, row in asked]]
+    return float(np.mean((scores >= own[:, None]).sum(axis=1) == 1))
+
+
 def main() -> None:
-    """Print a table."""
+    """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("artifact", nargs="?", type=Path, default=DEFAULT_ARTIFACT)
     parser.add_argument("--queries", type=int, default=500, help="of each kind")
@@ -103,6 +138,7 @@ def main() -> None:
                 f"| {recall_at_k(ranks, 10):.3f} | {mrr(ranks, 10):.3f} |",
                 flush=True,
             )
+    print_plain_forms()
 
 
 if __name__ == "__main__":
