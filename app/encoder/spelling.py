@@ -7,6 +7,7 @@ can tell: read it.
 """
 
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from app.artifact import Manifest
 from app.encoder.excerpt import is_visible
 from app.encoder.tokenizer import InputType, Tokenizer
 from app.text.normalize import require_text
+from app.text.script import script_of
 
 # How vocabularies mark where a word begins, goes on or ends.
 _BEGINS = ("\u2581", "\u0120")
@@ -59,14 +61,42 @@ class Spelling:
             if token not in added
         }
         self._by_bytes = "ByteLevel" in str(engine.decoder)
-        self._surfaces: dict[int, str] = {}
-        self.vocabulary = [token for token in sorted(self._pieces) if self.surface(token)]
+        self._surfaces = {token: self._written(token) for token in sorted(self._pieces)}
+        self.vocabulary = [token for token, surface in self._surfaces.items() if surface]
+        self._scripts: dict[str, dict[int, str]] = {}
+        for token in self.vocabulary:
+            surface = self._surfaces[token]
+            self._scripts.setdefault(script_of(surface), {})[token] = surface
 
-    def surface(self, token: int) -> str:
-        """What a token is written as, without white space; empty for those without a writing."""
-        if token not in self._surfaces:
-            self._surfaces[token] = self._written(token)
-        return self._surfaces[token]
+    def surface(self, token: int, script: str | None = None) -> str:
+        """What a token is written as, without white space; empty if that is not known.
+
+        Args:
+            token: Its id.
+            script: ISO 15924 code of the script to write it in; None: as the vocabulary has it.
+        """
+        known = self._surfaces if script is None else self._scripts.get(script, {})
+        return known.get(token, "")
+
+    def learn(self, texts: Sequence[str]) -> None:
+        """Learn from texts how tokens are written in their scripts, where that is not known yet.
+
+        A tokenizer that romanizes has its vocabulary in Latin letters; in which other letters a
+        token may come only texts show, such as the documents of a collection. What comes most
+        often counts, the first by code point of equals.
+        """
+        seen: dict[str, dict[int, Counter[str]]] = {}
+        for read in self.read(texts):
+            for token, (left, right) in zip(read.ids[read.begin :], read.spans, strict=False):
+                piece = read.text[left:right]
+                if self._surfaces.get(token) and piece and not any(map(str.isspace, piece)):
+                    by_token = seen.setdefault(script_of(piece), {})
+                    by_token.setdefault(token, Counter())[piece] += 1
+        for script, by_token in seen.items():
+            known = self._scripts.setdefault(script, {})
+            for token, pieces in by_token.items():
+                most = min(pieces, key=lambda piece, of=pieces: (-of[piece], piece))
+                known.setdefault(token, most)
 
     def sort(self, token: int) -> tuple[bool, bool, bool]:
         """Whether it begins a word, goes one on, or ends one, as the vocabulary marks it.

@@ -7,99 +7,27 @@ budget tries, a larger one tries first.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import InvalidInputError
 from app.robustness.aim import WON, Aim
+from app.robustness.flipping import Exchange, Flipped, Flipping, Flips, edits_of, unit
 from app.robustness.inside import same_lengths
 from app.robustness.smoothing import Lens
 from app.robustness.substitution import (
+    Exchanges,
     Spelled,
     Speller,
     best_tokens,
     row_of,
     steepest_places,
 )
-from app.text.perturbations.edits import Edit
-from app.text.script import script_of
+
+__all__ = ["Flipped", "Flips", "flip_tokens"]
 
 _DIGITS = 6
 _SPARE = 4  # exchanges written for each one to be tried: most are read as something else
-
-
-@dataclass(frozen=True, slots=True)
-class Flips:
-    """How hard to try.
-
-    Attributes:
-        edits: Most tokens exchanged in a text.
-        calls: Most runs of each text through the graph, a gradient counting as one.
-        candidates: Exchanges tried in a round.
-        places: Places of a text looked at in a round, those with the largest gradients.
-        same_script: Exchange a token only for one of the same script.
-        keep_going: Search on after a success.
-    """
-
-    edits: int = 2
-    calls: int = 64
-    candidates: int = 12
-    places: int = 4
-    same_script: bool = True
-    keep_going: bool = False
-
-    def __post_init__(self) -> None:
-        if min(self.edits, self.calls, self.candidates, self.places) < 1:
-            raise InvalidInputError(
-                f"Got {self.edits} edits, {self.calls} calls, {self.candidates} candidates and "
-                f"{self.places} places; expected at least 1 of each."
-            )
-
-
-@dataclass(slots=True)
-class Flipped:
-    """What became of one text.
-
-    Attributes:
-        text: The worst text found, normalized; the text itself if none is worse.
-        edits: What was exchanged, by offsets in the normalized text.
-        success: Whether the aim was reached.
-        loss: The text's loss; below 0 for a success.
-        clean_loss: That of the text itself.
-        vector: Unit vector of the text.
-        calls: Texts encoded until the first success, or until the end.
-        tried: Exchanges encoded.
-        discarded: Exchanges that were written and not encoded: the tokenizer read other tokens.
-        complete: Whether the budget was used, or no exchange made it worse.
-    """
-
-    text: str
-    edits: tuple[Edit, ...]
-    success: bool
-    loss: float
-    clean_loss: float
-    vector: NDArray[np.float32]
-    calls: int = 0
-    tried: int = 0
-    discarded: int = 0
-    complete: bool = True
-
-
-@dataclass(slots=True)
-class _Flip:
-    """A text on its way."""
-
-    place: int
-    original: Spelled
-    current: Spelled
-    result: Flipped
-    cotangent: NDArray[np.float32]
-    spent: int = 0
-    finished: bool = False
-    changed: set[int] = field(default_factory=set)
-    seen: set[tuple[int, ...]] = field(default_factory=set)
 
 
 def flip_tokens(
@@ -130,162 +58,141 @@ def flip_tokens(
     References:
         Ebrahimi et al. 2018, https://arxiv.org/abs/1712.06751.
     """
-    budget = flips or Flips()
-    attacks = _begin(lens, speller.read(texts), aim)
+    if not texts:
+        return []
+    search = _Search(lens, speller, aim, flips or Flips())
+    attacks = search.begin(speller.read(texts))
     while live := [one for one in attacks if not one.finished]:
         if stop():
             for one in live:
                 one.result.complete = False
             break
-        _round(lens, speller, live, aim, budget)
+        search.round(live)
     return [one.result for one in attacks]
 
 
-def _begin(lens: Lens, spelled: Sequence[Spelled], aim: Aim) -> list[_Flip]:
-    if not spelled:
-        return []
-    vectors = lens.texts([row_of(one) for one in spelled])
-    losses, cotangents = aim.look(vectors, np.arange(len(spelled)))
-    units = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    attacks: list[_Flip] = []
-    for place, one in enumerate(spelled):
-        loss, won = float(losses[place]), bool(losses[place] < WON)
-        result = Flipped(one.text, (), won, loss, loss, units[place].astype(np.float32))
-        attacks.append(_Flip(place, one, one, result, cotangents[place], seen={one.ids}))
-    return attacks
+class _Search:
+    """What all texts share."""
 
+    def __init__(self, lens: Lens, speller: Speller, aim: Aim, flips: Flips) -> None:
+        self._lens, self._speller, self._aim, self._flips = lens, speller, aim, flips
+        self._exchanges = Exchanges(lens.inside, speller, same_script=flips.same_script)
 
-def _round(lens: Lens, speller: Speller, live: list[_Flip], aim: Aim, budget: Flips) -> None:
-    """Let each text take its best exchange."""
-    proposed: list[tuple[_Flip, str, tuple[int, ...], int]] = []
-    rows = [row_of(one.current) for one in live]
-    for group in same_lengths(rows, lens.inside.run_tokens):
-        some = [live[place] for place in group]
-        for one in some:
-            one.finished = one.spent + 2 * lens.cost > budget.calls or (
-                one.result.success and not budget.keep_going
+    def begin(self, spelled: Sequence[Spelled]) -> list[Flipping]:
+        vectors = self._lens.texts([row_of(one) for one in spelled])
+        losses, cotangents = self._aim.look(vectors, np.arange(len(spelled)))
+        attacks: list[Flipping] = []
+        for place, one in enumerate(spelled):
+            loss, won = float(losses[place]), bool(losses[place] < WON)
+            result = Flipped(one.text, (), won, loss, loss, unit(vectors[place]))
+            attacks.append(Flipping(place, one, one, result, cotangents[place], seen={one.ids}))
+        return attacks
+
+    def round(self, live: list[Flipping]) -> None:
+        """Let each text try its most promising exchanges, and take the best."""
+        queues: dict[int, list[Exchange]] = {}
+        rows = [row_of(one.current) for one in live]
+        for group in same_lengths(rows, self._lens.inside.run_tokens):
+            some = [live[place] for place in group]
+            for one in some:
+                over = one.spent + 2 * self._lens.cost > self._flips.calls
+                one.finished = over or (one.result.success and not self._flips.keep_going)
+            some = [one for one in some if not one.finished]
+            if some:
+                queues |= self._propose(some)
+        self._take_best([one for one in live if not one.finished], queues)
+
+    def _propose(self, some: list[Flipping]) -> dict[int, list[Exchange]]:
+        """Write the exchanges that should help most, for texts of one length."""
+        rows = [row_of(one.current) for one in some]
+        embeddings = self._lens.inside.embed(rows)
+        cotangents = np.array([one.cotangent for one in some])
+        _, gradients = self._lens.gradients(rows, embeddings, cotangents)
+        allowed = np.array([one.allowed(self._flips.edits) for one in some])
+        places = steepest_places(gradients, allowed, self._flips.places)  # (texts, places)
+        at = np.maximum(places, 0)[..., None]
+        slopes = np.take_along_axis(gradients, at, axis=1)  # (texts, places, hidden)
+        old = (np.take_along_axis(embeddings, at, axis=1) * slopes).sum(axis=-1)
+        wanted = _SPARE * self._flips.candidates
+        flat = slopes.reshape(-1, slopes.shape[-1])
+        fitting = np.array(
+            [self._fitting(one, at) for one, row in zip(some, places, strict=True) for at in row]
+        )
+        found = best_tokens(self._lens.inside, flat, wanted, fitting)
+        ids, new = (part.reshape(*places.shape, -1) for part in found)
+        gains = np.where(places[..., None] >= 0, new - old[..., None], np.inf)
+        queues: dict[int, list[Exchange]] = {}
+        for number, one in enumerate(some):
+            one.spend(self._lens.cost)
+            one.result.applicable |= bool(np.isfinite(gains[number]).any())
+            order = np.argsort(gains[number], axis=None, kind="stable")[:wanted]
+            helpful = [n for n in order.tolist() if gains[number].flat[n] < 0.0]
+            pairs = [
+                (int(places[number, n // ids.shape[-1]]), int(ids[number].flat[n])) for n in helpful
+            ]
+            queues[one.place] = [
+                one.written(place, token, self._exchanges.surface(token, one.piece(place)))
+                for place, token in pairs
+            ]
+        return queues
+
+    def _fitting(self, one: Flipping, place: int) -> NDArray[np.bool_]:
+        """Tell which tokens can stand in a place; none in one that is not there."""
+        if place < 0:
+            return self._exchanges.nothing()
+        return self._exchanges.allowed(one.current.ids[place], one.piece(place))
+
+    def _valid(
+        self, live: list[Flipping], queues: dict[int, list[Exchange]]
+    ) -> list[tuple[Flipping, Spelled, int]]:
+        """Read exchanges until each text has as many as it may try, or no more are left."""
+        found: list[tuple[Flipping, Spelled, int]] = []
+        rooms = {
+            one.place: min(
+                self._flips.candidates, (self._flips.calls - one.spent) // self._lens.cost
             )
-        some = [one for one in some if not one.finished]
-        if some:
-            proposed += _propose(lens, speller, some, budget)
-    readings = speller.read([text for _, text, _, _ in proposed])
-    valid: dict[int, list[tuple[Spelled, int]]] = {one.place: [] for one in live}
-    for (one, _, ids, at), read in zip(proposed, readings, strict=True):
-        tries = valid[one.place]
-        room = min(budget.candidates, (budget.calls - one.spent) // lens.cost)
-        if read.ids != ids:
-            one.result.discarded += 1
-        elif len(tries) < room and ids not in one.seen:
-            one.seen.add(ids)
-            tries.append((read, at))
-    _take_best(lens, [one for one in live if not one.finished], valid, aim)
+            for one in live
+        }
+        while True:
+            asked: list[tuple[Flipping, Exchange]] = []
+            for one in live:
+                queue = [exchange for exchange in queues[one.place] if exchange.ids not in one.seen]
+                room = rooms[one.place]
+                asked += [(one, exchange) for exchange in queue[:room]]
+                queues[one.place] = queue[room:]
+            if not asked:
+                return found
+            readings = self._speller.read([exchange.text for _, exchange in asked])
+            for (one, exchange), read in zip(asked, readings, strict=True):
+                one.seen.add(exchange.ids)
+                if read.ids == exchange.ids:
+                    rooms[one.place] -= 1
+                    found.append((one, read, exchange.place))
+                else:
+                    one.result.discarded += 1
 
-
-def _propose(
-    lens: Lens, speller: Speller, some: list[_Flip], budget: Flips
-) -> list[tuple[_Flip, str, tuple[int, ...], int]]:
-    """Write the exchanges that should help most into texts of one length."""
-    rows = [row_of(one.current) for one in some]
-    cotangents = np.array([one.cotangent for one in some])
-    embeddings = lens.inside.embed(rows)
-    _, gradients = lens.gradients(rows, embeddings, cotangents)
-    allowed = np.array([_allowed(one, budget) for one in some])
-    places = steepest_places(gradients, allowed, budget.places)  # (texts, places)
-    at = np.maximum(places, 0)[..., None]
-    slopes = np.take_along_axis(gradients, at, axis=1)  # (texts, places, hidden)
-    old = (np.take_along_axis(embeddings, at, axis=1) * slopes).sum(axis=-1)
-    wanted = _SPARE * budget.candidates
-    ids, new = best_tokens(lens.inside, slopes.reshape(-1, slopes.shape[-1]), wanted)
-    ids, new = (part.reshape(*places.shape, -1) for part in (ids, new))
-    gains = np.where(places[..., None] >= 0, new - old[..., None], np.inf)
-    found: list[tuple[_Flip, str, tuple[int, ...], int]] = []
-    for number, one in enumerate(some):
-        one.spent += lens.cost
-        if not one.result.success:
-            one.result.calls += lens.cost
-        order = np.argsort(gains[number], axis=None, kind="stable")
-        written = 0
-        for flat in order.tolist():
-            which, column = divmod(flat, ids.shape[-1])
-            place, token = int(places[number, which]), int(ids[number, which, column])
-            if written == wanted or not gains[number, which, column] < 0.0:
-                break
-            text = _write(speller, one.current, place, token, same_script=budget.same_script)
-            if text is not None:
-                changed = (*one.current.ids[:place], token, *one.current.ids[place + 1 :])
-                found.append((one, text, changed, place))
-                written += 1
-    return found
-
-
-def _allowed(one: _Flip, budget: Flips) -> NDArray[np.bool_]:
-    places = np.zeros(len(one.current.ids), dtype=bool)
-    if len(one.changed) < budget.edits:
-        places[one.current.begin : one.current.end] = True
-    else:
-        places[list(one.changed)] = True
-    for place in range(one.current.begin, one.current.end):
-        left, right = one.current.spans[place - one.current.begin]
-        places[place] &= left < right
-    return places
-
-
-def _write(
-    speller: Speller, spelled: Spelled, place: int, token: int, *, same_script: bool
-) -> str | None:
-    """Put a token in another's place; None if it cannot stand there."""
-    old, surface = spelled.ids[place], speller.surface(token)
-    if token == old or not surface or speller.sort(token) != speller.sort(old):
-        return None
-    left, right = spelled.spans[place - spelled.begin]
-    if same_script and script_of(surface) != script_of(spelled.text[left:right]):
-        return None
-    return spelled.text[:left] + surface + spelled.text[right:]
-
-
-def _take_best(
-    lens: Lens, live: list[_Flip], valid: dict[int, list[tuple[Spelled, int]]], aim: Aim
-) -> None:
-    """Encode all candidates together; go on from the best of each text that is worse."""
-    asked = [(one, read, at) for one in live for read, at in valid[one.place]]
-    for one in live:
-        one.finished = not valid[one.place]
-    if not asked:
-        return
-    vectors = lens.texts([row_of(read) for _, read, _ in asked])
-    which = np.array([one.place for one, _, _ in asked])
-    losses, cotangents = aim.look(vectors, which)
-    best: dict[int, int] = {}
-    for number, (one, _, _) in enumerate(asked):
-        one.spent += lens.cost
-        one.result.tried += 1
-        if not one.result.success:
-            one.result.calls += lens.cost
-            one.result.success = bool(losses[number] < WON)
-        key = round(float(losses[number]), _DIGITS)
-        if one.place not in best or key < round(float(losses[best[one.place]]), _DIGITS):
-            best[one.place] = number
-    for number in best.values():
-        one, read, at = asked[number]
-        if round(float(losses[number]), _DIGITS) >= round(one.result.loss, _DIGITS):
-            one.finished = True
-            continue
-        one.current, one.cotangent = read, cotangents[number]
-        one.changed.add(at)
-        one.result.text, one.result.loss = read.text, float(losses[number])
-        one.result.edits = _edits(one)
-        length = max(float(np.linalg.norm(vectors[number])), 1e-12)
-        one.result.vector = (vectors[number] / length).astype(np.float32)
-
-
-def _edits(one: _Flip) -> tuple[Edit, ...]:
-    """What stands differently in the text now; tokens stand one for one."""
-    edits: list[Edit] = []
-    for place in sorted(one.changed):
-        number = place - one.original.begin
-        start, end = one.original.spans[number]
-        left, right = one.current.spans[number]
-        before, after = one.original.text[start:end], one.current.text[left:right]
-        if before != after:
-            edits.append(Edit(start, end, before, after))
-    return tuple(edits)
+    def _take_best(self, live: list[Flipping], queues: dict[int, list[Exchange]]) -> None:
+        """Encode all exchanges together; go on from the best of each text that is worse."""
+        asked = self._valid(live, queues)
+        reached = {one.place for one, _, _ in asked}
+        for one in live:
+            one.finished = one.place not in reached
+        if not asked:
+            return
+        vectors = self._lens.texts([row_of(read) for _, read, _ in asked])
+        losses, cotangents = self._aim.look(vectors, np.array([one.place for one, _, _ in asked]))
+        keys = np.round(losses, _DIGITS)
+        best: dict[int, int] = {}
+        for number, (one, _, _) in enumerate(asked):
+            one.spend(self._lens.cost)
+            one.result.tried += 1
+            one.result.success = one.result.success or bool(losses[number] < WON)
+            if one.place not in best or keys[number] < keys[best[one.place]]:
+                best[one.place] = number
+        for number in best.values():
+            one, read, at = asked[number]
+            if keys[number] < round(one.result.loss, _DIGITS):
+                one.current, one.cotangent = read, cotangents[number]
+                one.changed.add(at)
+                one.result.text, one.result.loss = read.text, float(losses[number])
+                one.result.edits, one.result.vector = edits_of(one), unit(vectors[number])

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.robustness.inside import Array, Inside, TokenRow
+from app.text.script import script_of
 
 _DIGITS = 6
 
@@ -50,8 +51,8 @@ class Speller(Protocol):
         """Tokenize texts as the service does."""
         ...
 
-    def surface(self, token: int) -> str:
-        """What a token is written as; empty for those without a writing."""
+    def surface(self, token: int, script: str | None = None) -> str:
+        """What a token is written as, in a script if one is given; empty if it is not known."""
         ...
 
     def sort(self, token: int) -> tuple[bool, bool, bool]:
@@ -78,8 +79,42 @@ def steepest_places(gradients: Array, allowed: NDArray[np.bool_], most: int) -> 
     return np.where(np.take_along_axis(sizes, order, axis=1) >= 0.0, order, -1)
 
 
+class Exchanges:
+    """Which tokens can stand in which others' place: those of one sort, in its script if asked."""
+
+    def __init__(self, inside: Inside, speller: Speller, *, same_script: bool) -> None:
+        self._speller = speller
+        self._same_script = same_script
+        self._tokens = inside.vocabulary.tolist()
+        self._sorts = np.array([_code(speller.sort(token)) for token in self._tokens])
+        self._masks: dict[tuple[int, str | None], NDArray[np.bool_]] = {}
+
+    def allowed(self, token: int, text: str) -> NDArray[np.bool_]:
+        """Tell which of the vocabulary can take the place of a token that covers some text."""
+        key = _code(self._speller.sort(token)), self._script(text)
+        if key not in self._masks:
+            written = [bool(self._speller.surface(token, key[1])) for token in self._tokens]
+            self._masks[key] = (self._sorts == key[0]) & np.array(written)
+        return self._masks[key]
+
+    def nothing(self) -> NDArray[np.bool_]:
+        """No token at all."""
+        return np.zeros(len(self._tokens), dtype=bool)
+
+    def surface(self, token: int, text: str) -> str:
+        """What a token is written as in the place of some text."""
+        return self._speller.surface(token, self._script(text))
+
+    def _script(self, text: str) -> str | None:
+        return script_of(text) if self._same_script else None
+
+
+def _code(sort: tuple[bool, bool, bool]) -> int:
+    return sort[0] + 2 * sort[1] + 4 * sort[2]
+
+
 def best_tokens(
-    inside: Inside, gradients: Array, most: int
+    inside: Inside, gradients: Array, most: int, allowed: NDArray[np.bool_] | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Find the tokens whose embeddings lead farthest down a gradient.
 
@@ -87,9 +122,11 @@ def best_tokens(
         inside: The white box; candidates are its vocabulary.
         gradients: dL/dembedding of single places, shape (places, hidden).
         most: Tokens for each place.
+        allowed: Which tokens may stand in each place, shape (places, vocabulary); None: all.
 
     Returns:
-        Token ids and their e . g, the least first, equal ones by id, both (places, tokens).
+        Token ids and their e . g, the least first, equal ones by id, both (places, tokens);
+        infinite for tokens that are not allowed.
 
     References:
         Ebrahimi et al. 2018, equation 7, https://arxiv.org/abs/1712.06751.
@@ -99,17 +136,23 @@ def best_tokens(
     units = gradients / np.maximum(scale, 1e-20)
     ids = np.empty((len(gradients), 0), dtype=np.int64)
     found = np.empty((len(gradients), 0), dtype=np.float32)
+    start = 0
     for tokens, table in inside.blocks():
         slopes = np.round(units @ table.T, _DIGITS)
+        if allowed is not None:
+            here = allowed[:, start : start + len(tokens)]
+            slopes = np.where(here, slopes, np.float32(np.inf))
+        start += len(tokens)
         ids = np.hstack([ids, np.broadcast_to(tokens, slopes.shape)])
         found = np.hstack([found, slopes])
-        least = np.argpartition(found, min(most, found.shape[1]) - 1, axis=1)[:, :most]
         # Ids rise from left to right, so that a stable sort leaves equal ones in their order.
-        least = np.sort(least, axis=1)
-        ids, found = (
-            np.take_along_axis(ids, least, axis=1),
-            np.take_along_axis(found, least, axis=1),
-        )
-    order = np.argsort(found, axis=1, kind="stable")
-    ids, found = np.take_along_axis(ids, order, axis=1), np.take_along_axis(found, order, axis=1)
-    return ids, (found * scale).astype(np.float32)
+        least = np.argpartition(found, min(most, found.shape[1]) - 1, axis=1)[:, :most]
+        ids, found = _columns(np.sort(least, axis=1), ids, found)
+    ids, found = _columns(np.argsort(found, axis=1, kind="stable"), ids, found)
+    return ids, (found * np.maximum(scale, 1e-20)).astype(np.float32)
+
+
+def _columns(
+    order: NDArray[np.intp], ids: NDArray[np.int64], values: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    return np.take_along_axis(ids, order, axis=1), np.take_along_axis(values, order, axis=1)

@@ -74,8 +74,8 @@ def test_query_groups_of_equal_queries_are_made_all_the_same():
 def test_poison_comes_up_for_queries_it_was_not_made_with(world: World):
     before = copy.deepcopy(world.store.made["c"].entries)
     known, others = world.queries[:40], world.queries[40:]
-    starts = [document.text for document in world.documents[:2]]
-    flips = Flips(edits=8, calls=600, candidates=20, places=8, keep_going=True)
+    starts = [document.text for document in world.documents[3:6]]
+    flips = Flips(edits=8, calls=600, candidates=20, places=8)
 
     poisons = poison_documents(world.lens, world.speller, known, starts, flips)
 
@@ -83,15 +83,15 @@ def test_poison_comes_up_for_queries_it_was_not_made_with(world: World):
     plain = [
         (Document(f"plain{n}", text), world.vectors([text])[0]) for n, text in enumerate(starts)
     ]
-    led = poisoned_shares(world.store, "c", made, others, (1, 10, 50))
-    control = poisoned_shares(world.store, "c", plain, others, (1, 10, 50))
-    assert [one.depth for one in led] == [1, 10, 50]
+    led = poisoned_shares(world.store, "c", made, others, (1, 10, 20))
+    control = poisoned_shares(world.store, "c", plain, others, (1, 10, 20))
+    assert [one.depth for one in led] == [1, 10, 20]
     assert sum(one.hit for one in led) > sum(one.hit for one in control)
     assert all(a.hit <= b.hit for a, b in itertools.pairwise(led))
     for one in poisons:
         (read,) = world.speller.read([one.document.text])
         np.testing.assert_allclose(world.vectors([read.text])[0], one.vector, atol=1e-5)
-        assert one.nearness <= one.bound + 1e-6
+        assert 0.95 * one.bound < one.nearness <= one.bound + 1e-6
         assert one.calls <= 600
     assert world.store.made["c"].entries.keys() == before.keys()
 

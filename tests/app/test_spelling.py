@@ -135,3 +135,20 @@ def test_vocabulary_has_no_special_tokens_and_nothing_invisible(manifest: Manife
         assert not special & set(spelling.vocabulary)
         assert not any(spelling.surface(token) for token in special)
         assert all(spelling.surface(token).strip() for token in spelling.vocabulary)
+
+
+def test_learn_tells_how_tokens_are_written_in_other_scripts(manifest: Manifest) -> None:
+    engine = Engine(models.WordLevel({"[UNK]": 0, "dom": 1, "moja": 2}, unk_token="[UNK]"))
+    engine.normalizer = normalizers.Sequence(
+        [normalizers.Replace(one, two) for one, two in zip("дом", "dom", strict=True)]
+    )
+    engine.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    spelling = opened(engine, manifest)
+    assert spelling.surface(1, "Latn") == "dom"
+    assert spelling.surface(1, "Cyrl") == ""
+
+    spelling.learn(["moja дом", "дом dom ничего"])
+
+    assert spelling.surface(1, "Cyrl") == "дом"
+    assert spelling.surface(1) == spelling.surface(1, "Latn") == "dom"
+    assert spelling.surface(1, "Grek") == spelling.surface(2, "Cyrl") == ""

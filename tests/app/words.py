@@ -45,7 +45,7 @@ class Words(Glass):
     def read(self, texts: Sequence[str]) -> list[Read]:
         return [self._read(" ".join(text.split())) for text in texts]
 
-    def surface(self, token: int) -> str:
+    def surface(self, token: int, script: str | None = None) -> str:
         return WORDS[token] if token > 1 else ""
 
     def sort(self, token: int) -> tuple[bool, bool, bool]:
