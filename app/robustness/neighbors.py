@@ -74,7 +74,7 @@ class EncodedNeighbors:
 
     def _find(self, rows: NDArray[np.float32], word: str) -> tuple[str, ...]:
         scores = rows @ self._encode([word])[0]  # (words,)
-        scores[self._scripts != script_of(word)] = -1.0
+        scores[self._scripts != script_of(word)] = -np.inf
         # Last bits differ between batches; they shall not choose.
         order = np.argsort(-scores.round(5), kind="stable")
         plain = _plain(word)

@@ -49,8 +49,8 @@ def repeat(passage: Passage, draw: Draw, context: Context) -> Iterator[Edit]:
     starts, ends = {start for start, _ in units}, {end for _, end in units}
     for start, end in units:
         word = passage.text[start:end]
-        following = passage.text[end : end + 1]
-        part = following if following in _PARTS else " "
+        beside = passage.text[end : end + 1], passage.text[max(0, start - 1) : start]
+        part = next((sign for sign in beside if sign in _PARTS), " ")
         alone = len(units) == 1 and is_unspaced(word)
         touching = end in starts or start in ends or alone
         yield from _kept(passage, end, end, word if touching else part + word)

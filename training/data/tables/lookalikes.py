@@ -13,7 +13,8 @@ from typing import Any
 from app.text.script import COMMON, INHERITED, SCRIPTS, script_of_character
 
 _MODERN = frozenset(SCRIPTS[: SCRIPTS.index("Adlm") + 1]) | {"Copt", "Lisu", "Osge", "Vaii", "Java"}
-_JAMO = range(0x1100, 0x1200)
+# Jamo join into syllables: none stands for another letter.
+_LETTERS = _MODERN - {COMMON, INHERITED, "Hang"}
 
 
 def build_lookalikes() -> dict[str, Any]:
@@ -39,7 +40,6 @@ def build_lookalikes() -> dict[str, Any]:
 def _is_plain(character: str) -> bool:
     return (
         character.isalpha()
-        and script_of_character(character) in _MODERN - {COMMON, INHERITED}
+        and script_of_character(character) in _LETTERS
         and unicodedata.is_normalized("NFKC", character)
-        and ord(character) not in _JAMO
     )
