@@ -5,6 +5,7 @@ starts it as ``nobody``, from a copy of the programs if that user may not read t
 """
 
 import contextlib
+import ctypes
 import os
 import pwd
 import secrets
@@ -22,6 +23,8 @@ import psycopg
 import pytest
 
 START_S = 60
+STOP_S = 15
+_PR_SET_PDEATHSIG = 1
 SETTINGS = {
     "shared_buffers": "256MB",
     "max_wal_size": "2GB",
@@ -90,6 +93,7 @@ class Server:
                 user=self._user,
                 group=self._user,
                 extra_groups=None if self._user is None else [],
+                preexec_fn=_end_with_parent,
             )
         deadline = time.monotonic() + START_S
         while True:
@@ -105,7 +109,10 @@ class Server:
 
     def stop(self) -> None:
         """Stop it, ending the connections."""
-        self._end(signal.SIGINT)
+        try:
+            self._end(signal.SIGINT)
+        except subprocess.TimeoutExpired:  # Seen when asked to stop while it recovers
+            self.kill()
 
     def kill(self) -> None:
         """Kill all its processes at once, as a crash of the machine would (but for its memory)."""
@@ -141,7 +148,7 @@ class Server:
             return
         if self._process.poll() is None:
             self._process.send_signal(by)
-        self._process.wait(timeout=START_S)
+        self._process.wait(timeout=STOP_S)
         self._process = None
 
     def _become_nobody(self) -> None:
@@ -222,6 +229,12 @@ def open_postgres(postgres: Server) -> Iterator[Callable[[Path], object]]:
             return PostgresStore.open(url, connections=4, schema=schema)
 
         yield open_store
+
+
+def _end_with_parent() -> None:
+    """Have the kernel stop the server at once if the tests are killed."""
+    with contextlib.suppress(AttributeError):  # Linux alone knows how
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
 
 
 def _children(parent: int) -> list[int]:

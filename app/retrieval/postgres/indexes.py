@@ -35,10 +35,9 @@ _log = logging.getLogger(__name__)
 class Upkeep:
     """A thread that looks at all collections now and then and builds the indexes that are due."""
 
-    def __init__(self, database: Database, schema: str, look_s: float = LOOK_S) -> None:
+    def __init__(self, database: Database, schema: str) -> None:
         self._database = database
         self._schema = schema
-        self._look_s = look_s
         self._written: dict[int, int] = {}
         self._closing = threading.Event()
         self._building: Connection | None = None
@@ -81,7 +80,7 @@ class Upkeep:
             _log.warning("tables of a dropped collection are left for later: %s", error.message)
 
     def _run(self) -> None:
-        while not self._closing.wait(self._look_s * random.uniform(0.75, 1.25)):
+        while not self._closing.wait(LOOK_S * random.uniform(0.75, 1.25)):
             try:
                 self._look()
             except VanishedError:

@@ -7,7 +7,9 @@ statement is logged at debug level only, because it may quote documents.
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import psycopg
@@ -15,14 +17,16 @@ from psycopg import IsolationLevel, conninfo, sql
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from app.errors import InvalidInputError, NotReadyError, OverloadedError
-from app.retrieval.postgres.faults import STATEMENT_S, LostError, explain
+from app.retrieval.postgres.faults import STATEMENT_S, explain
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 CONNECT_S = 5
-WAIT_S = 5.0
+WAIT_S = 3.0
 """How long a call waits for a connection of the pool."""
+AWAY_S = 1.0
+"""How long calls are refused at once after one found the server away."""
 LOCK_S = 10.0
 """How long a statement waits for another process's lock."""
 _log = logging.getLogger(__name__)
@@ -51,6 +55,9 @@ class Database:
         }
         self.search_path = "public"
         self._closed = threading.Event()
+        self._away_until = 0.0
+        self._in_use = 0
+        self._counting = threading.Lock()
         self._pool: ConnectionPool[Connection] = ConnectionPool(
             kwargs=self._parameters,
             min_size=1,
@@ -103,23 +110,13 @@ class Database:
         self._closed.set()
         self._pool.close()
 
-    @contextlib.contextmanager
-    def read(self) -> Iterator[Cursor]:
+    def read(self) -> AbstractContextManager[Cursor]:
         """Begin a transaction that sees one state of the database."""
-        with self._explained(), self._pool.connection() as connection:
-            connection.isolation_level = IsolationLevel.REPEATABLE_READ
-            connection.read_only = True
-            with connection.cursor() as cursor:
-                yield cursor
+        return self._transaction(IsolationLevel.REPEATABLE_READ, read_only=True)
 
-    @contextlib.contextmanager
-    def write(self) -> Iterator[Cursor]:
+    def write(self) -> AbstractContextManager[Cursor]:
         """Begin a transaction that is durable once the block has ended."""
-        with self._explained(), self._pool.connection() as connection:
-            connection.isolation_level = IsolationLevel.READ_COMMITTED
-            connection.read_only = False
-            with connection.cursor() as cursor:
-                yield cursor
+        return self._transaction(IsolationLevel.READ_COMMITTED, read_only=False)
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[Connection]:
@@ -128,6 +125,24 @@ class Database:
             self._configure(connection)
             connection.autocommit = True
             yield connection
+
+    @contextlib.contextmanager
+    def _transaction(self, level: IsolationLevel, *, read_only: bool) -> Iterator[Cursor]:
+        with self._explained(), self._pool.connection() as connection, self._counted():
+            connection.isolation_level = level
+            connection.read_only = read_only
+            with connection.cursor() as cursor:
+                yield cursor
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._counting:
+            self._in_use += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._in_use -= 1
 
     def _configure(self, connection: Connection) -> None:
         connection.autocommit = True
@@ -145,6 +160,8 @@ class Database:
     def _explained(self) -> Iterator[None]:
         if self._closed.is_set():
             raise NotReadyError("The store is closed; open it again.")
+        if time.monotonic() < self._away_until:
+            raise self._away()
         try:
             yield
         except (psycopg.Error, PoolTimeout, PoolClosed) as error:
@@ -157,13 +174,12 @@ class Database:
         if isinstance(error, psycopg.Error) and not isinstance(error, PoolTimeout):
             _log.debug("%s: %s %s", where, error.sqlstate, error)
             return explain(error, where)
-        if self._is_away():
-            return LostError(f"{where} does not answer; start it, or check the network.")
-        return OverloadedError("All connections to the store are busy; try again.")
+        if self._in_use >= self._pool.max_size:
+            return OverloadedError("All connections to the store are busy; try again.")
+        self._away_until = time.monotonic() + AWAY_S
+        return self._away()
 
-    def _is_away(self) -> bool:
-        try:
-            psycopg.connect(**self._parameters).close()
-        except psycopg.Error:
-            return True
-        return False
+    def _away(self) -> NotReadyError:
+        return NotReadyError(
+            f"PostgreSQL at {self.location} does not answer; start it, or check the network."
+        )
