@@ -137,8 +137,8 @@ def drop(backend: Backend, name: str, body: Any) -> Any:
 def index(backend: Backend, name: str, body: models.CreateFieldIndex) -> Any:
     backend.local.get_collection(name)
     schema = body.field_schema
-    assert isinstance(schema, models.PayloadSchemaType)
-    backend.indexes.setdefault(name, {})[body.field_name] = schema.value
+    kind = schema if isinstance(schema, models.PayloadSchemaType) else schema.type  # pyright: ignore
+    backend.indexes.setdefault(name, {})[body.field_name] = kind.value  # pyright: ignore
     return done()
 
 

@@ -32,10 +32,6 @@ _HNSW_M = 16
 _HNSW_EF_CONSTRUCT = 128
 _FULL_SCAN_KIB = 10_000
 _ORPHANED_S = 3600.0
-_INDEXES = {
-    "keyword": models.PayloadSchemaType.KEYWORD,
-    "integer": models.PayloadSchemaType.INTEGER,
-}
 _log = logging.getLogger(__name__)
 
 
@@ -102,7 +98,7 @@ class Names:
             self._nodes.call(
                 f"indexing {path} of {name}",
                 lambda client, path=path, kind=kind: client.create_payload_index(
-                    physical, path, field_schema=_INDEXES[kind], wait=True
+                    physical, path, field_schema=_schema(path, kind), wait=True
                 ),
             )
         return target
@@ -203,6 +199,21 @@ class Names:
                     shards_number=1,
                     replication_factor=cluster.replicas,
                 )
+
+
+def _schema(path: str, kind: str) -> models.PayloadSchemaType | models.IntegerIndexParams:
+    """Say how a path is indexed; the graph gets links along languages, scripts and declared fields.
+
+    Tokens are looked up; all other whole numbers are compared by ranges.
+    """
+    if kind == "keyword":
+        return models.PayloadSchemaType.KEYWORD
+    return models.IntegerIndexParams(
+        type=models.IntegerIndexType.INTEGER,
+        lookup=path == TOKENS,
+        range=path != TOKENS,
+        enable_hnsw=path.startswith("h."),
+    )
 
 
 def _target(name: str, own: Mapping[str, Any] | None) -> Target:

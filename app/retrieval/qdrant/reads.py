@@ -18,18 +18,23 @@ from app.errors import InvalidInputError
 from app.retrieval.conditions import FURTHER_PASSAGE, Condition, to_condition
 from app.retrieval.documents import Document, Span
 from app.retrieval.filters import Filter
+from app.retrieval.lexical import Sparse
 from app.retrieval.payload import (
     HEAD_FIELDS,
+    WORDS,
+    PointRow,
     parts_of,
+    passage_ids,
     point_ids,
     span_of,
     to_document,
 )
 from app.retrieval.qdrant.names import Target
 from app.retrieval.qdrant.nodes import Nodes
-from app.retrieval.qdrant.writes import HAD, longest
+from app.retrieval.qdrant.writes import HAD, OWN, longest
 from app.retrieval.store import Page
 
+Fields = list[str] | bool
 HEAD = [*HEAD_FIELDS, "check", "parts", "span"]
 """What is read of a document's first point."""
 _READ_POINTS = 1000
@@ -52,14 +57,14 @@ class Reader:
     target: Target
     consistency: models.ReadConsistencyType | None
 
-    def heads(self, doc_ids: Iterable[str], fields: Sequence[str] = HEAD) -> dict[str, Any]:
+    def heads(self, doc_ids: Iterable[str], fields: list[str] = HEAD) -> dict[str, Any]:
         """Read the first points' payloads of those documents that exist, by ``doc_id``."""
         first = {point_ids(doc_id)[0]: doc_id for doc_id in doc_ids}
         records = self.points(list(first), fields)
         return {first[point]: record.payload or {} for point, record in records.items()}
 
     def points(
-        self, ids: Sequence[str], fields: Sequence[str] | bool, *, vectors: bool | list[str] = False
+        self, ids: Sequence[str], fields: Fields, *, vectors: Sequence[str] = ()
     ) -> dict[str, models.Record]:
         """Read those of the points that exist, by id."""
         found: dict[str, models.Record] = {}
@@ -70,8 +75,8 @@ class Reader:
                 lambda client, some=some: client.retrieve(
                     self.target.physical,
                     some,
-                    with_payload=fields if isinstance(fields, bool) else list(fields),
-                    with_vectors=vectors,
+                    with_payload=fields,
+                    with_vectors=list(vectors) or False,
                     consistency=self.consistency,
                 ),
             )
@@ -80,7 +85,7 @@ class Reader:
 
     def get(self, doc_ids: Sequence[str]) -> list[Document]:
         """Return those of the documents that exist, in the order asked for."""
-        heads = self.heads(doc_ids, HEAD_FIELDS)
+        heads = self.heads(doc_ids, list(HEAD_FIELDS))
         return [to_document(heads[doc_id]) for doc_id in doc_ids if doc_id in heads]
 
     def condition(self, where: Filter) -> Condition:
@@ -118,56 +123,66 @@ class Reader:
 
     def scan(self, after: str | None, limit: int, *, vectors: bool) -> Page:
         """Read a page of documents, in the order of their points' ids."""
-        if after is not None:
-            require_cursor(after)
+        names = [""] if vectors else []
+        found, following = self._page(after, limit, HEAD, names)
+        documents, spans = [], []
+        rows: list[NDArray[np.float32]] = []
+        for some in found:
+            documents.append(to_document(some[0].payload or {}))
+            spans.append([span_of(one.payload or {}) for one in some])
+            rows += [_named(one)[0] for one in some] if vectors else []
+        stacked = np.stack(rows) if rows else np.empty((0, self.target.dim), np.float32)
+        return Page(documents, spans, stacked if vectors else None, following)
+
+    def whole_points(self, limit: int) -> Iterator[list[PointRow]]:
+        """Read all points, those of some documents at a time, as they were written."""
+        after = None
+        while True:
+            found, after = self._page(after, limit, True, ["", WORDS])
+            yield [_to_row(one) for some in found for one in some]
+            if after is None:
+                return
+
+    def _page(
+        self, after: str | None, limit: int, fields: Fields, vectors: list[str]
+    ) -> tuple[list[list[models.Record]], str | None]:
+        """Read the points of some documents, and where the next page begins."""
         where = models.Filter.model_validate({"must_not": [FURTHER_PASSAGE]})
-        records, following = self.nodes.call(
+        heads, following = self.nodes.call(
             f"reading {self.target.name}",
             lambda client: client.scroll(
                 self.target.physical,
                 scroll_filter=where,
                 limit=limit,
                 offset=after,
-                with_payload=HEAD,
-                with_vectors=[""] if vectors else False,
+                with_payload=fields,
+                with_vectors=vectors or False,
                 consistency=self.consistency,
             ),
         )
-        documents, spans = [], []
-        rows: list[NDArray[np.float32]] = []
-        for record, some in self._whole(records, vectors=vectors):
-            documents.append(to_document(record.payload or {}))
-            spans.append([span_of(one.payload or {}) for one in some])
-            rows += [_dense(one) for one in some] if vectors else []
-        stacked = np.stack(rows) if rows else np.empty((0, self.target.dim), np.float32)
-        return Page(
-            documents, spans, stacked if vectors else None, str(following) if following else None
-        )
+        others = self._further(heads, fields, vectors)
+        whole = (_together(head, others) or self._again(head, fields, vectors) for head in heads)
+        return [one for one in whole if one is not None], str(following) if following else None
 
-    def _whole(
-        self, heads: Sequence[models.Record], *, vectors: bool
-    ) -> Iterator[tuple[models.Record, list[models.Record]]]:
-        """Complete documents by their further points; those that change meanwhile are read anew."""
-        ids = [one for head in heads for one in _further(head)]
-        others = self.points(ids, ["check", "span"], vectors=[""] if vectors else False)
-        for head in heads:
-            whole = _together(head, others) or self._again(head, vectors=vectors)
-            if whole is not None:
-                yield whole[0], whole
-
-    def _again(self, head: models.Record, *, vectors: bool) -> list[models.Record] | None:
-        first = str(head.id)
+    def _again(
+        self, head: models.Record, fields: Fields, vectors: list[str]
+    ) -> list[models.Record] | None:
+        """Read a document anew, since it changed while it was read."""
         for _ in range(_AGAIN):
-            select: bool | list[str] = [""] if vectors else False
-            fresh = self.points([first], HEAD, vectors=select).get(first)
+            fresh = self.points([str(head.id)], fields, vectors=vectors).get(str(head.id))
             if fresh is None:  # Deleted meanwhile
                 return None
-            others = self.points(_further(fresh), ["check", "span"], vectors=select)
-            whole = _together(fresh, others)
+            whole = _together(fresh, self._further([fresh], fields, vectors))
             if whole is not None:
                 return whole
         _log.warning("a document of %s lacks passages; it is left out", self.target.name)
         return None
+
+    def _further(
+        self, heads: Sequence[models.Record], fields: Fields, vectors: list[str]
+    ) -> dict[str, models.Record]:
+        ids = [one for head in heads for one in _further_ids(head)]
+        return self.points(ids, fields if fields is True else ["check", "span"], vectors=vectors)
 
     def _ids_of(self, doc_ids: Sequence[str]) -> list[str]:
         heads = self.heads(doc_ids, ["parts", HAD])
@@ -200,23 +215,29 @@ def span_or_none(payload: Mapping[str, Any], head: Mapping[str, Any]) -> Span | 
     return span_of(payload if payload.get("part") else head) if parts_of(head) > 1 else None
 
 
-def _further(head: models.Record) -> list[str]:
-    payload = head.payload or {}
-    return point_ids(payload["doc_id"], parts_of(payload))[1:]
+def _further_ids(head: models.Record) -> list[str]:
+    return passage_ids(str(head.id), parts_of(head.payload or {}))[1:]
 
 
 def _together(
     head: models.Record, others: Mapping[str, models.Record]
 ) -> list[models.Record] | None:
-    check = (head.payload or {})["check"]
-    found = [others[one] for one in _further(head) if one in others]
-    if len(found) != len(_further(head)):
-        return None
-    if any((one.payload or {}).get("check") != check for one in found):
+    check, ids = (head.payload or {})["check"], _further_ids(head)
+    found = [others[one] for one in ids if one in others]
+    if len(found) != len(ids) or any((one.payload or {}).get("check") != check for one in found):
         return None
     return [head, *found]
 
 
-def _dense(record: models.Record) -> NDArray[np.float32]:
+def _named(record: models.Record) -> tuple[NDArray[np.float32], Any]:
+    """The dense vector of a point and, if it was read, the sparse one."""
     vector: Any = record.vector
-    return np.asarray(vector[""] if isinstance(vector, dict) else vector, np.float32)
+    named = vector if isinstance(vector, dict) else {"": vector}
+    return np.asarray(named[""], np.float32), named.get(WORDS)
+
+
+def _to_row(record: models.Record) -> PointRow:
+    dense, words = _named(record)
+    payload = {key: value for key, value in (record.payload or {}).items() if key not in OWN}
+    sparse = Sparse(list(words.indices), list(words.values))
+    return PointRow(str(record.id), dense, sparse, payload)

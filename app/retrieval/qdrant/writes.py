@@ -18,6 +18,8 @@ from app.retrieval.qdrant.nodes import Nodes
 
 HAD = "had"
 """The payload's count of points that older, longer versions of a document may have left."""
+OWN = frozenset({HAD, TOKENS})
+"""What the payload has on the server alone."""
 _BATCH_POINTS = 1000
 _BATCH_BYTES = 8 << 20
 _ORDERING = models.WriteOrdering.MEDIUM
@@ -26,24 +28,20 @@ _ORDERING = models.WriteOrdering.MEDIUM
 
 def upsert(nodes: Nodes, target: Target, entries: Sequence[Entry]) -> None:
     """Write documents; durable, and found by the next search, on return."""
-    for batch in _batches(entries):
-        left = _left(nodes, target, [entry.document.doc_id for entry, _ in batch])
+    for batch in _batched(map(to_rows, entries)):
+        left = _left(nodes, target, [rows[0].payload["doc_id"] for rows in batch])
         written: dict[str | None, list[models.PointStruct]] = {}
         gone: dict[str | None, list[str]] = {}
-        for entry, rows in batch:
-            doc_id = entry.document.doc_id
+        for rows in batch:
+            doc_id = rows[0].payload["doc_id"]
             shard = shard_of(target, doc_id)
-            longest = max(left.get(doc_id, 0), len(rows))
+            most = max(left.get(doc_id, 0), len(rows))
             points = [_point(row) for row in rows]
-            if longest > len(rows):
-                points[0].payload |= {HAD: longest}  # pyright: ignore[reportOperatorIssue]
-                gone.setdefault(shard, []).extend(point_ids(doc_id, longest)[len(rows) :])
+            if most > len(rows):
+                points[0].payload = {**(points[0].payload or {}), HAD: most}
+                gone.setdefault(shard, []).extend(point_ids(doc_id, most)[len(rows) :])
             written.setdefault(shard, []).extend(points)
-        changes: list[models.UpdateOperation] = [
-            models.UpsertOperation(upsert=models.PointsList(points=points, shard_key=shard))
-            for shard, points in written.items()
-        ]
-        _change(nodes, target, "writing to", changes + _deletions(gone))
+        _change(nodes, target, "writing to", _insertions(written) + _deletions(gone))
 
 
 def delete(nodes: Nodes, target: Target, doc_ids: Iterable[str]) -> int:
@@ -66,17 +64,21 @@ def delete_where(nodes: Nodes, target: Target, condition: Condition) -> None:
     _change(nodes, target, "deleting from", [models.DeleteOperation(delete=selector)])
 
 
-def put(nodes: Nodes, target: Target, rows: Iterable[tuple[str, PointRow]]) -> None:
-    """Write points as they come, each with its ``doc_id``, to a collection nobody reads yet."""
-    batch: dict[str | None, list[models.PointStruct]] = {}
-    held = 0
-    for doc_id, row in rows:
-        batch.setdefault(shard_of(target, doc_id), []).append(_point(row))
-        held += 1
-        if held == _BATCH_POINTS:
-            _put(nodes, target, batch)
-            batch, held = {}, 0
-    _put(nodes, target, batch)
+def put(nodes: Nodes, target: Target, documents: Iterable[Sequence[PointRow]]) -> int:
+    """Write points as they are, document by document, to a collection nobody reads yet.
+
+    Returns:
+        The number of documents.
+    """
+    count = 0
+    for batch in _batched(documents):
+        count += len(batch)
+        written: dict[str | None, list[models.PointStruct]] = {}
+        for rows in batch:
+            shard = shard_of(target, rows[0].payload["doc_id"])
+            written.setdefault(shard, []).extend(map(_point, rows))
+        _change(nodes, target, "filling", _insertions(written))
+    return count
 
 
 def shard_of(target: Target, doc_id: str) -> str | None:
@@ -86,26 +88,18 @@ def shard_of(target: Target, doc_id: str) -> str | None:
     return target.shards[int(point_ids(doc_id)[0][:8], 16) % len(target.shards)]
 
 
-def _put(nodes: Nodes, target: Target, batch: dict[str | None, list[models.PointStruct]]) -> None:
-    changes: list[models.UpdateOperation] = [
-        models.UpsertOperation(upsert=models.PointsList(points=points, shard_key=shard))
-        for shard, points in batch.items()
-    ]
-    _change(nodes, target, "filling", changes)
-
-
-def _batches(entries: Sequence[Entry]) -> Iterator[list[tuple[Entry, list[PointRow]]]]:
-    batch: list[tuple[Entry, list[PointRow]]] = []
+def _batched(documents: Iterable[Sequence[PointRow]]) -> Iterator[list[Sequence[PointRow]]]:
+    """Put together what may go into one message."""
+    batch: list[Sequence[PointRow]] = []
     points = size = 0
-    for entry in entries:
-        rows = to_rows(entry)
+    for rows in documents:
         # A number of a vector takes about 12 characters of JSON, one of a text up to 6.
-        takes = 12 * entry.vectors.size + 6 * len(entry.document.text)
-        takes += sum(24 * len(row.words.indices) for row in rows)
+        takes = sum(12 * row.vector.size + 24 * len(row.words.indices) for row in rows)
+        takes += 6 * len(rows[0].payload["text"])
         if batch and (points + len(rows) > _BATCH_POINTS or size + takes > _BATCH_BYTES):
             yield batch
             batch, points, size = [], 0, 0
-        batch.append((entry, rows))
+        batch.append(rows)
         points += len(rows)
         size += takes
     if batch:
@@ -136,6 +130,15 @@ def _left(nodes: Nodes, target: Target, doc_ids: Sequence[str]) -> dict[str, int
 def longest(payload: dict[str, Any]) -> int:
     """Tell how many points a document may have, from its first point's payload."""
     return max(parts_of(payload), payload.get(HAD, 0))
+
+
+def _insertions(
+    written: dict[str | None, list[models.PointStruct]],
+) -> list[models.UpdateOperation]:
+    return [
+        models.UpsertOperation(upsert=models.PointsList(points=points, shard_key=shard))
+        for shard, points in written.items()
+    ]
 
 
 def _deletions(gone: dict[str | None, list[str]]) -> list[models.UpdateOperation]:
