@@ -5,11 +5,13 @@ back what became of it. A worker that dies takes nothing along: Ray gives its pa
 writing a part twice changes nothing. Files must be at the same path on every node.
 """
 
+import contextlib
 import logging
 import os
 import pickle
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -28,6 +30,7 @@ _QUIET = {
     # Ray reports its use to its makers unless told not to.
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_DATA_LOG_LEVEL": "ERROR",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 _SENT = ("store", "state", "artifact", "device", "precision", "max_text_chars", "threads")
@@ -85,8 +88,12 @@ class RayEngine:
         self._data = need("ray.data", "Ray jobs")
         self._share = share
         self._stop = stop
-        self._own = _connect(self._ray, address)
+        # Ray tells of nodes that fail on standard output, which is for the summary.
+        self._diverted = contextlib.redirect_stdout(sys.stderr)
+        self._diverted.__enter__()
+        self._own = False
         try:
+            self._own = _connect(self._ray, address)
             self._workers = self._room()
             threads = max(1, int(share.cpus))
             self._arguments = (_settled(target, threads), columns, layout)
@@ -104,6 +111,7 @@ class RayEngine:
         """Leave the cluster, and end it if it was started for this job."""
         if self._own:
             self._ray.shutdown()
+        self._diverted.__exit__(None, None, None)
 
     def run(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
         """Do tasks, yielding each when its documents are durable, in any order.
