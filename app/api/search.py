@@ -19,7 +19,7 @@ from app.api.wire import JSON, CollectionName, Reply, Texts, Wire
 from app.errors import InvalidInputError
 from app.retrieval.balance import Method
 from app.retrieval.fusion import Found
-from app.retrieval.ranking import Ask, Mode, Ranker, prepare, require_sense
+from app.retrieval.ranking import Ask, Mode, Ranker, prepare, require_sense, require_words
 from app.retrieval.store import MAX_TOP_K, VectorStore
 
 router = APIRouter(route_class=StrictRoute, tags=["search"])
@@ -172,7 +172,7 @@ async def _search(
     service: Service, ask: Ask, queries: list[str]
 ) -> tuple[list[list[Found]], Vectors | None]:
     # Asked first, so that a misspelt collection costs no inference.
-    ranker = await service.in_store(lambda store: _prepare(service, store, ask))
+    ranker = await service.in_store(lambda store: _prepare(service, store, ask, queries))
     encoded = None
     if ask.mode != "lexical":
         encoded = await encode(service, queries, "query")
@@ -188,7 +188,9 @@ async def _search(
     return found, encoded
 
 
-def _prepare(service: Service, store: VectorStore, ask: Ask) -> Ranker:
+def _prepare(service: Service, store: VectorStore, ask: Ask, queries: list[str]) -> Ranker:
+    if ask.mode != "dense":
+        require_words(queries)
     # Words are the same whatever encoder made the vectors.
     if ask.mode != "lexical":
         service.matching(store, ask.name)

@@ -15,6 +15,7 @@ from app.errors import InvalidInputError
 from app.retrieval.balance import Language, Method, Scope, balance, list_languages
 from app.retrieval.filters import Filter
 from app.retrieval.fusion import Found, fuse
+from app.retrieval.lexical import query_weights
 from app.retrieval.store import MAX_OFFSET, MAX_TOP_K, Hit, VectorStore
 
 Mode = Literal["dense", "lexical", "hybrid"]
@@ -24,6 +25,8 @@ SEARCHES_AT_ONCE = 128
 """Searches of one call, where balance makes one for each query and language."""
 LEAST_FUSED, FUSED_TIMES = 100, 4
 """Hits of each ranking that are fused: so many, or so many times ``top_k``."""
+MAX_TOKENS = 1024
+"""Distinct words that a query may have, each in all its forms; engines look each of them up."""
 MAX_SKIPPED = 65_536
 """Hits that all queries of a search may leave out together."""
 
@@ -99,6 +102,20 @@ def require_sense(ask: Ask, queries: int) -> None:
             f"The cursor leaves out {ask.offset} hits of {queries} queries, over {MAX_SKIPPED} in "
             "all; ask for fewer queries at a time from the start."
         )
+
+
+def require_words(queries: Sequence[str]) -> None:
+    """Refuse queries that have too many words to be looked up; takes a millisecond for 1,000.
+
+    Raises:
+        InvalidInputError: If one has.
+    """
+    for index, query in enumerate(queries):
+        if len(query) > MAX_TOKENS // 4 and len(query_weights(query).indices) > MAX_TOKENS:
+            raise InvalidInputError(
+                f"queries[{index}] has over {MAX_TOKENS} different words or parts of such, the "
+                "most that a search by words looks up; shorten it, or use mode dense."
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,9 @@ TEXTS = {
 }
 
 
+MANY_WORDS = ["few", " ".join(f"w{number}" for number in range(1025))]
+
+
 async def fill(running: Any) -> None:
     await running.client.put("/collections/a")
     documents = [
@@ -233,6 +236,8 @@ async def test_min_score_ends_the_hits(start: Any) -> None:
         ({"min_score": "0.5"}, "#/min_score"),
         ({"cursor": 7}, "#/cursor"),
         ({"queries": ["a"] * 64, "top_k": 65}, "4096 hits"),
+        ({"mode": "lexical", "queries": MANY_WORDS}, "queries[1] has over 1024 different words"),
+        ({"mode": "hybrid", "queries": MANY_WORDS}, "queries[1] has over 1024 different words"),
     ],
 )
 async def test_what_cannot_be_asked_is_refused_by_name(

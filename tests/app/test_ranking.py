@@ -7,7 +7,16 @@ import pytest
 
 from app.errors import InvalidInputError
 from app.retrieval.documents import Document
-from app.retrieval.ranking import MAX_SKIPPED, Ask, Mode, Ranker, prepare, require_sense
+from app.retrieval.ranking import (
+    MAX_SKIPPED,
+    MAX_TOKENS,
+    Ask,
+    Mode,
+    Ranker,
+    prepare,
+    require_sense,
+    require_words,
+)
 from app.retrieval.store import MAX_OFFSET, MAX_TOP_K
 
 from .reference_store import ReferenceStore
@@ -132,6 +141,15 @@ def test_skipping_is_bounded_for_all_queries_together() -> None:
     require_sense(Ask("a", offset=1024), MAX_SKIPPED // 1024)
     with pytest.raises(InvalidInputError, match="65 queries"):
         require_sense(Ask("a", offset=1024), MAX_SKIPPED // 1024 + 1)
+
+
+def test_words_of_a_query_are_bounded() -> None:
+    most = " ".join(f"w{number}" for number in range(MAX_TOKENS))
+    require_words(["short", most, f"{most} w1 w2", "same " * 9000])
+    with pytest.raises(InvalidInputError, match=r"queries\[1\] has over 1024"):
+        require_words(["short", f"{most} more"])
+    with pytest.raises(InvalidInputError, match=r"queries\[0\]"):
+        require_words(["".join(map(chr, range(0x4E00, 0x4E00 + MAX_TOKENS + 2)))])
 
 
 def test_lexical_ranking_needs_no_vectors_and_others_do(store: ReferenceStore) -> None:
