@@ -1,9 +1,9 @@
 """Documents as points of Qdrant and back, the same for its embedded engine and its server.
 
 A passage is a point. The first of a document holds the document; the others hold what filters
-compare, and their place. Ids are derived from the ``doc_id``, those of one document adjoin. A check
-sum over all points of a document tells whether they belong together and are as they were written:
-the engine has none.
+compare, and their place. Ids are derived from the ``doc_id``, those of one document adjoin. The
+engine keeps no check sums, so each point has one of its payload, ``sum``, and all of a document
+have one over them and their vectors, ``check``, which tells whether they belong together.
 
 What filters compare stands beside the metadata, which travel as JSON text: the engine would round
 large integers, and numbers with many digits by the last bit. ``f`` has a token for each value, the
@@ -21,6 +21,7 @@ import uuid
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ WORDS = "words"
 """Name of the sparse vector; the dense one has none."""
 HEAD_FIELDS = ("doc_id", "text", "metadata", "lang")
 """What ``to_document`` reads."""
+PROBE_SCALE = 1e5
 _NAMESPACE = uuid.UUID("6f1b8a52-2d1e-5f0c-9a37-4c1f6d0e7b11")
 _PLAIN_KEY = re.compile(r"(?!x-)[A-Za-z0-9_-]{1,40}")
 _MAX_TOKEN_CHARS = 64
@@ -71,9 +73,10 @@ def passage_ids(first: str, parts: int) -> list[str]:
     return [first, *(str(uuid.UUID(int=number + part)) for part in range(1, parts))]
 
 
-def document_number(point_id: str) -> int:
-    """Number the document that a point belongs to; its points adjoin in the order of ids."""
-    return uuid.UUID(point_id).int // MAX_SPANS
+def first_id(point_id: str, payload: Mapping[str, Any]) -> str:
+    """Derive the id of a document's first passage from another's."""
+    part = payload.get("part", 0)
+    return str(uuid.UUID(int=uuid.UUID(point_id).int - part)) if part else point_id
 
 
 def parts_of(payload: Mapping[str, Any]) -> int:
@@ -105,7 +108,15 @@ def to_rows(entry: Entry) -> list[PointRow]:
             payload["span"] = list(span)
         payloads.append(payload)
     words = [_single_precision(document_weights(document.text[a:b])) for a, b in entry.spans]
-    parts = zip(payloads, (row.tobytes() for row in entry.vectors), words, strict=True)
+    for payload, vector in zip(payloads, entry.vectors, strict=True):
+        payload["probe"] = round(float(vector @ probe_signs(len(vector))) * PROBE_SCALE)
+        payload["sum"] = payload_sum(payload)
+    parts = zip(
+        (payload["sum"] for payload in payloads),
+        (row.tobytes() for row in entry.vectors),
+        words,
+        strict=True,
+    )
     check = check_sum(parts)
     ids = point_ids(document.doc_id, len(payloads))
     return [
@@ -116,21 +127,51 @@ def to_rows(entry: Entry) -> list[PointRow]:
     ]
 
 
-def check_sum(parts: Iterable[tuple[Mapping[str, Any], bytes, Sparse]]) -> int:
+def payload_sum(payload: Mapping[str, Any]) -> int:
+    """Compute the check sum of a point's payload but for the sums themselves, 63 bits."""
+    covered = {key: value for key, value in payload.items() if key not in ("sum", "check")}
+    data = json.dumps(covered, sort_keys=True).encode("ascii")
+    return _63_bits(hashlib.blake2b(data, digest_size=8).digest())
+
+
+def is_as_written(payload: Mapping[str, Any]) -> bool:
+    """Tell whether a point's payload fits its sum."""
+    return payload.get("sum") == payload_sum(payload)
+
+
+def check_sum(parts: Iterable[tuple[int, bytes, Sparse]]) -> int:
     """Compute a document's check sum, 63 bits.
 
     Args:
-        parts: Of each point in order the payload (``check`` is left out), the bytes of the dense
-            vector, and the sparse one.
+        parts: Of each point in order the sum of its payload, the bytes of its dense vector, and the
+            sparse one.
     """
     digest = hashlib.blake2b(digest_size=8)
-    for payload, vector, words in parts:
-        covered = {key: value for key, value in payload.items() if key != "check"}
-        digest.update(json.dumps(covered, sort_keys=True).encode("ascii"))
+    for total, vector, words in parts:
+        digest.update(total.to_bytes(8, "big"))
         digest.update(vector)
         digest.update(array("I", words.indices))
         digest.update(array("f", words.values))
-    return int.from_bytes(digest.digest(), "big") >> 1
+    return _63_bits(digest.digest())
+
+
+@lru_cache(maxsize=16)
+def probe_signs(dim: int) -> NDArray[np.float32]:
+    """Make signs at random, the same ones always, shape (dim,).
+
+    A vector's dot product with them tells whether it is as it was, and an engine computes it fast.
+    """
+    data = hashlib.shake_128(b"signs").digest(dim // 8 + 1)
+    bits = np.unpackbits(np.frombuffer(data, np.uint8))[:dim]
+    return bits.astype(np.float32) * 2 - 1
+
+
+def is_probe(found: float, stored: int, dim: int) -> bool:
+    """Tell whether a dot product with ``probe_signs`` is the one stored, but for rounding.
+
+    What this lets pass moves a cosine by less than 1e-4.
+    """
+    return abs(found * PROBE_SCALE - stored) <= 2 + dim / 384  # False for what is not a number
 
 
 def to_document(payload: Mapping[str, Any]) -> Document:
@@ -203,6 +244,10 @@ def _compared(document: Document) -> dict[str, Any]:
             if number or part == "h":
                 compared.setdefault(part, {})[name] = number
     return compared
+
+
+def _63_bits(digest: bytes) -> int:
+    return int.from_bytes(digest, "big") >> 1
 
 
 def _single_precision(words: Sparse) -> Sparse:

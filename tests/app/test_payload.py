@@ -15,8 +15,11 @@ from app.retrieval.filters import All, Any, In, Not, Range, kind_of, matches
 from app.retrieval.payload import (
     check_sum,
     field_key,
+    is_probe,
     order_of,
+    payload_sum,
     point_ids,
+    probe_signs,
     span_of,
     to_document,
     to_rows,
@@ -135,17 +138,32 @@ def test_rows_of_several_passages_adjoin_and_share_a_check_sum():
     assert rows[1].payload["f"] == rows[0].payload["f"]
 
 
-@pytest.mark.parametrize("change", ["text", "vector", "words", "order"])
+@pytest.mark.parametrize("change", ["payload", "vector", "words", "order"])
 def test_check_sum_covers_payload_vectors_words_and_order(change):
     document = Document("d", "one two", "eng_Latn", {"year": 1990})
     rows = to_rows(Entry(document, [(0, 3), (4, 7)], np.eye(2, 4, dtype=np.float32)))
-    parts = [(row.payload, row.vector.tobytes(), row.words) for row in rows]
+    parts = [(payload_sum(row.payload), row.vector.tobytes(), row.words) for row in rows]
     assert check_sum(parts) == rows[0].payload["check"]
-    payload, vector, words = parts[0]
+    total, vector, words = parts[0]
+    assert total == rows[0].payload["sum"]
     changed = {
-        "text": [(payload | {"text": "one twp"}, vector, words), parts[1]],
-        "vector": [(payload, bytes([vector[0] ^ 1]) + vector[1:], words), parts[1]],
-        "words": [(payload, vector, rows[1].words), parts[1]],
+        "payload": [(payload_sum(rows[0].payload | {"text": "one twp"}), vector, words), parts[1]],
+        "vector": [(total, bytes([vector[0] ^ 1]) + vector[1:], words), parts[1]],
+        "words": [(total, vector, rows[1].words), parts[1]],
         "order": parts[::-1],
     }
     assert check_sum(changed[change]) != rows[0].payload["check"]
+
+
+@pytest.mark.parametrize("dim", [1, 4, 384, 4096])
+def test_probe_lets_rounding_pass_and_finds_a_changed_number(dim):
+    vectors = np.random.default_rng(0).normal(size=(50, dim))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    signs = probe_signs(dim)
+    for vector in vectors:
+        stored = to_rows(Entry(Document("d", "t"), [(0, 1)], vector[None]))[0].payload["probe"]
+        exact = math.fsum(float(v) * float(s) for v, s in zip(vector, signs, strict=True))
+        assert is_probe(float(vector @ signs), stored, dim)
+        assert is_probe(exact, stored, dim)
+        assert not is_probe(exact + 4e-4, stored, dim)
+        assert not is_probe(math.nan, stored, dim)

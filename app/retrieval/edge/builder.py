@@ -17,7 +17,8 @@ from app.retrieval.edge import disk, layout, offline
 from app.retrieval.edge.account import Account
 from app.retrieval.edge.held import Books, Held
 from app.retrieval.edge.layout import CollectionMeta
-from app.retrieval.edge.shard import EXACT_LIMIT, Row, Shard
+from app.retrieval.edge.rows import Row
+from app.retrieval.edge.shard import EXACT_LIMIT, Shard
 from app.retrieval.edge.writer import BATCH, IDLE_S
 from app.retrieval.payload import WORDS, PointRow, passage_ids
 

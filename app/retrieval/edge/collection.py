@@ -15,6 +15,7 @@ from app.retrieval.edge.builder import Builder
 from app.retrieval.edge.held import Books, Held
 from app.retrieval.edge.layout import CollectionMeta
 from app.retrieval.edge.reader import Reader, ids_of
+from app.retrieval.edge.scrub import Scrub
 from app.retrieval.edge.shard import Shard
 from app.retrieval.edge.writer import Writer
 from app.retrieval.filters import Filter
@@ -32,6 +33,7 @@ class EdgeCollection:
         self.builder = Builder(self.held)
         self._writer = Writer(self.held)
         self._reader = Reader(self.held)
+        self._scrub = Scrub(self.held)
 
     @property
     def meta(self) -> CollectionMeta:
@@ -114,6 +116,10 @@ class EdgeCollection:
         """Flush if it is time to."""
         self._writer.tend()
 
+    def scrub(self) -> None:
+        """Check some documents more, if a crash made it necessary."""
+        self._scrub.step()
+
     def wants_build(self, *, now: bool = False) -> bool:
         """Tell whether an index is due."""
         return self.builder.wants_build(now=now)
@@ -130,15 +136,19 @@ class EdgeCollection:
         """Write a sealed copy into ``target``."""
         return self.builder.snapshot(target)
 
-    def close(self, *, sealed: bool = True) -> None:
-        """Flush, let go of the files and, unless they are to be deleted, seal them."""
-        held = self.held
+    def close(self, *, dropped: bool = False) -> None:
+        """Flush, let go of the files and, if they are sound and not to be deleted, seal them."""
+        held, sealed = self.held, not dropped
         self.builder.cancelled.set()
         with self.builder.building, held.writing:
-            shard = held.require_open()
+            shard = held.shard
+            if shard is None:
+                held.require_open()
+                return
+            sealed = sealed and not held.damage
             if sealed:
                 disk.sync_files(shard.path)
-            held.dropped = not sealed
+            held.dropped = dropped
             with held.gate.alone():
                 held.shard = None
             shard.close()

@@ -59,7 +59,8 @@ def open_collection(directory: Path, reserve_bytes: int) -> EdgeCollection:
     """Verify a collection and open it.
 
     After a clean close its files must be those that were sealed. After a crash the log is replayed
-    and every document checked, in another process, before this one maps the files. A collection of
+    and all documents compared with the account, in another process, before this one maps the files;
+    each text is checked when it is read, and all of them in the background. A collection of
     an earlier format is written anew, which takes its space twice for the time.
 
     Raises:
@@ -82,6 +83,9 @@ def open_collection(directory: Path, reserve_bytes: int) -> EdgeCollection:
         layout.unseal(directory)
     else:
         account = offline.recover(directory, meta.shard)
+        if not meta.unchecked:
+            meta = replace(meta, unchecked=True)
+            layout.write_meta(directory, meta)
     return _opened(directory, meta, account, reserve_bytes)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from app.errors import StoreError
 from app.retrieval.checks import Entry
-from app.retrieval.edge.shard import Row
+from app.retrieval.edge.rows import Row
 from app.retrieval.payload import to_document
 
 

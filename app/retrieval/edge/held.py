@@ -8,8 +8,9 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
-from app.errors import NotFoundError, NotReadyError
+from app.errors import NotFoundError, NotReadyError, StoreError
 from app.retrieval.edge import disk, layout
 from app.retrieval.edge.account import Account, AccountFile
 from app.retrieval.edge.gate import Gate
@@ -77,6 +78,8 @@ class Held:
         self.superseded = 0
         """Passages replaced or deleted since the graph was built."""
         self.last_write = -float("inf")
+        self.damage = ""
+        """What is wrong with the files; nothing is read any more then."""
         self._reserve_bytes = reserve_bytes
 
     @contextlib.contextmanager
@@ -90,13 +93,30 @@ class Held:
 
         Raises:
             NotFoundError: If the collection was dropped meanwhile.
-            NotReadyError: If it was closed.
+            NotReadyError: If it was closed, or is damaged.
         """
+        if self.damage and self.shard is not None:
+            raise NotReadyError(
+                f"The collection {self.meta.name} is unavailable: {self.damage}. Restore it from a "
+                "snapshot, or drop and index it again."
+            )
         if self.shard is None and self.dropped:
             raise NotFoundError(f"The collection {self.meta.name} was dropped meanwhile.")
         if self.shard is None:
             raise NotReadyError(f"The collection {self.meta.name} is closed; open the store again.")
         return self.shard
+
+    def condemn(self, doc_id: object) -> NoReturn:
+        """Let nobody read any more, for a document is damaged.
+
+        Raises:
+            StoreError: Always.
+        """
+        self.damage = f"the document {doc_id!r:.80} does not fit its check sum"
+        raise StoreError(
+            f"The collection {self.meta.name} is damaged: {self.damage}. Restore it from a "
+            "snapshot, or drop and index it again."
+        )
 
     def require_space(self, needed: int, *, urgent: bool = False) -> None:
         """Refuse to write on a nearly full disk; what frees space, ``urgent``, may use more of it.

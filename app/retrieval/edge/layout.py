@@ -43,6 +43,8 @@ class CollectionMeta:
         format: Of format 1 there are no options, no books and no words.
         options: ``Options`` as they were at creation.
         indexed: Passages that the graph covered when it was built.
+        unchecked: There was a crash, and not every document has been read since to see that it is
+            as it was written.
         took: "<collection>/<shard>" whose place and files this one took; if that collection is
             still there, it is a leftover that shares its files.
     """
@@ -55,6 +57,7 @@ class CollectionMeta:
     format: int = FORMAT
     options: dict[str, Any] = field(default_factory=dict)
     indexed: int = 0
+    unchecked: bool = False
     took: str = ""
 
     def describe(self, count: int) -> Collection:

@@ -6,7 +6,6 @@ a write sees the document before it or after it.
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -16,12 +15,15 @@ from app.errors import ConflictError, StoreError
 from app.retrieval.conditions import FURTHER_PASSAGE, Condition, fields_of, to_condition
 from app.retrieval.documents import Document
 from app.retrieval.edge.held import Held
-from app.retrieval.edge.shard import EXACT_LIMIT, Nearest, Row, Shard
+from app.retrieval.edge.ranking import LIGHT, complete
+from app.retrieval.edge.rows import Nearest, Row
+from app.retrieval.edge.shard import EXACT_LIMIT, Shard
 from app.retrieval.edge.writer import count_words
 from app.retrieval.filters import Filter
 from app.retrieval.lexical import Sparse, idf, query_weights
 from app.retrieval.payload import (
-    HEAD_FIELDS,
+    first_id,
+    is_as_written,
     parts_of,
     passage_ids,
     point_ids,
@@ -33,7 +35,6 @@ from app.retrieval.store import Hit, Page
 _TIE_MARGIN = 8
 _WHOLE_LIMIT = 64
 """Searches of fewer rows read the documents at once, others the places first."""
-_LIGHT = ("doc_id", "part", "parts", "span", "check")
 _TRIES = 3
 _CHUNK = 1_000
 _ALL_LANGUAGES = 1 << 20
@@ -77,6 +78,8 @@ class Reader:
         """Find the documents that share words with each query."""
         weights = [query_weights(query) for query in queries]
 
+        self._ensure_tally()
+
         def find(shard: Shard) -> list[list[Hit]]:
             asked = [self._weighed(shard, words) for words in weights]
             return self._ranked(shard, asked, top_k, where, offset=offset, exact=False)
@@ -88,11 +91,16 @@ class Reader:
         names = [point_ids(doc_id)[0] for doc_id in doc_ids]
         with self._held.reading() as shard:
             found = {
-                row.point_id: to_document(row.payload)
+                row.point_id: to_document(self._verified(row).payload)
                 for chunk in _chunks(list(dict.fromkeys(names)))
-                for row in shard.rows(chunk, fields=HEAD_FIELDS)
+                for row in shard.rows(chunk)
             }
-        return [found[name] for name in names if name in found]
+        documents = [found[name] for name in names if name in found]
+        asked = [doc_id for name, doc_id in zip(names, doc_ids, strict=True) if name in found]
+        for doc_id, document in zip(asked, documents, strict=True):
+            if document.doc_id != doc_id:  # The engine's table of ids is damaged
+                self._held.condemn(doc_id)
+        return documents
 
     def count(self, where: Filter) -> int:
         """Count the documents that satisfy a filter."""
@@ -133,7 +141,8 @@ class Reader:
             for row in heads
         ]
         whole = [
-            [_of(head, row) for row in group] for head, group in zip(heads, groups, strict=True)
+            [_of(head, self._verified(row)) for row in group]
+            for head, group in zip(heads, groups, strict=True)
         ]
         data = b"".join(row.vector for rows in whole for row in rows)
         return Page(
@@ -162,19 +171,38 @@ class Reader:
                 limit,
                 conditions,
                 exact or self._must_be_exact(where),
-                None if limit <= _WHOLE_LIMIT else _LIGHT,
+                None if limit <= _WHOLE_LIMIT else LIGHT,
             )
             for query in queries
         ]
         found = shard.nearest(asked) if asked else []
         chosen = [
-            _complete(shard, one, rows, need)[offset:]
+            complete(shard, one, rows, need)[offset:]
             for one, rows in zip(asked, found, strict=True)
         ]
-        heads = _heads(shard, [row for rows in chosen for row in rows])
+        read = self._read(shard, [row for rows in chosen for row in rows])
         return [
-            [_hit(offset + rank, row, heads) for rank, row in enumerate(rows, 1)] for rows in chosen
+            [_hit(offset + rank, row, read) for rank, row in enumerate(rows, 1)] for rows in chosen
         ]
+
+    def _read(self, shard: Shard, rows: Sequence[Row]) -> dict[str, Row]:
+        """Read rows and the first points of their documents as a whole, by id."""
+        read = {row.point_id: row for row in rows if "sum" in row.payload}
+        firsts = {first_id(row.point_id, row.payload) for row in rows}
+        missing = (firsts | {row.point_id for row in rows}) - read.keys()
+        for chunk in _chunks(sorted(missing)):
+            read |= {row.point_id: row for row in shard.rows(chunk)}
+        for row in read.values():
+            self._verified(row)
+        return read
+
+    def _verified(self, row: Row | None) -> Row:
+        """Return a row if it was found and is as it was written."""
+        if row is None:
+            raise _Moved
+        if not is_as_written(row.payload):
+            self._held.condemn(row.payload.get("doc_id"))
+        return row
 
     def _must_be_exact(self, where: Filter | None) -> bool:
         """Small collections are; and a graph has no links for fields that are not indexed."""
@@ -186,14 +214,21 @@ class Reader:
     def _weighed(self, shard: Shard, words: Sparse) -> Sparse:
         books = self._held.books
         tally, passages = books.tally, books.account.passages
-        if tally is None:
-            tally = books.tally = count_words(shard)
+        if tally is None:  # A write failed just now
+            tally = count_words(shard)
         known = [
             (token, weight * idf(passages, having))
             for token, weight in zip(words.indices, words.values, strict=True)
             if (having := tally.having(token))
         ]
         return Sparse([token for token, _ in known], [weight for _, weight in known])
+
+    def _ensure_tally(self) -> None:
+        if self._held.books.tally is None:
+            with self._held.writing:
+                shard, books = self._held.require_open(), self._held.books
+                if books.tally is None:
+                    books.tally = count_words(shard)
 
     def _further(self) -> list[Condition]:
         account = self._held.books.account
@@ -232,53 +267,23 @@ def _condition(shard: Shard, where: Filter) -> Condition:
     return to_condition(where, lambda doc_ids: ids_of(shard, doc_ids))
 
 
-def _complete(shard: Shard, asked: Nearest, rows: list[Row], need: int) -> list[Row]:
-    """Return each document's best passage, ``need`` of them, reading on until they are certain."""
-    while True:
-        best = _best_passages(rows, clamped=not isinstance(asked.query, Sparse))
-        # A tie that runs past the limit: which of its members are hits depends on doc_id
-        certain = len(best) >= need and rows[-1].score < best[need - 1].score
-        if len(rows) < asked.limit or certain:
-            return best[:need]
-        asked = replace(asked, limit=asked.limit * 8, fields=_LIGHT)
-        rows = shard.nearest([asked])[0]
-
-
-def _best_passages(rows: Sequence[Row], *, clamped: bool) -> list[Row]:
-    if clamped:
-        rows = [replace(row, score=min(1.0, max(-1.0, row.score))) for row in rows]
-    best: dict[str, Row] = {}
-    for row in sorted(
-        rows, key=lambda row: (-row.score, row.payload["doc_id"], row.payload.get("part", 0))
-    ):
-        best.setdefault(row.payload["doc_id"], row)
-    return list(best.values())
-
-
-def _heads(shard: Shard, rows: Sequence[Row]) -> dict[str, Row]:
-    """Return the first points of the rows' documents, by ``doc_id``."""
-    heads = {row.payload["doc_id"]: row for row in rows if "text" in row.payload}
-    missing = {row.payload["doc_id"] for row in rows} - heads.keys()
-    for chunk in _chunks([point_ids(doc_id)[0] for doc_id in missing]):
-        heads |= {row.payload["doc_id"]: row for row in shard.rows(chunk)}
-    return heads
-
-
-def _hit(rank: int, row: Row, heads: dict[str, Row]) -> Hit:
-    head = heads.get(row.payload["doc_id"])
-    if head is None:
+def _hit(rank: int, row: Row, read: dict[str, Row]) -> Hit:
+    head = read.get(first_id(row.point_id, row.payload))
+    passage = read.get(row.point_id)
+    if head is None or passage is None:
         raise _Moved
-    _of(head, row)
+    _of(head, passage)
+    _of(row, passage)
     document = to_document(head.payload)
     span = None
     if parts_of(head.payload) > 1:
-        span = span_of(row.payload) if "span" in row.payload else (0, len(document.text))
+        span = span_of(passage.payload)
     return Hit(rank, row.score, document, span)
 
 
-def _of(head: Row, row: Row | None) -> Row:
+def _of(head: Row, row: Row) -> Row:
     """Return a passage if it is of this document as it is now."""
-    if row is None or row.payload["check"] != head.payload["check"]:
+    if row.payload["check"] != head.payload["check"]:
         raise _Moved
     return row
 

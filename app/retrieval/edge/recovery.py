@@ -2,12 +2,15 @@
 
 import ctypes
 import json
+import math
 import os
 import signal
 import sys
 from array import array
 from itertools import groupby, islice
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import numpy as np
 
@@ -15,38 +18,50 @@ from app.errors import StoreError
 from app.retrieval.edge import layout
 from app.retrieval.edge.account import Account, read_accounts
 from app.retrieval.edge.format1 import entries_of
-from app.retrieval.edge.shard import Row, Shard
+from app.retrieval.edge.shard import Shard
 from app.retrieval.edge.tally import Tally
 from app.retrieval.edge.writer import BATCH, count_documents
-from app.retrieval.payload import check_sum, document_number, parts_of, point_ids, to_rows
+from app.retrieval.payload import is_probe, parts_of, probe_signs, to_rows
+from app.retrieval.store import MAX_SPANS
 
 _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
 def recover(directory: Path, shard_name: str) -> Account:
-    """Replay a shard's log, check every document, and compare all of them with the account.
+    """Replay a shard's log, and compare all its documents with the account.
 
-    Points that belong to no document are removed: they are of a write that a crash cut short.
+    Of each document the vectors and the sum that stands in it are looked at; what the sum is of is
+    compared with it when the document is read (reader.py), and for all of them afterwards
+    (scrub.py). Points that belong to no document are removed: they are of a write that a crash cut
+    short.
 
     Raises:
-        StoreError: If the engine fails, a document does not fit its check sum, or the documents are
-            not those that were acknowledged.
+        StoreError: If the engine fails, a vector was changed, or the documents are not those that
+            were acknowledged.
         ValueError: If the account is damaged.
     """
+    dim = layout.read_meta(directory).dim
     shard = Shard.load(directory / shard_name)
-    account, orphans, words = Account(), list[str](), array("I")
-    for number, rows in groupby(shard.scan(), lambda row: document_number(row.point_id)):
-        whole, left = _checked(number, list(rows))
-        orphans += [row.point_id for row in left]
-        account = account.with_written([(len(whole), whole[0].payload["check"])])
-        for row in whole:
-            words.extend(row.words.indices)
+    products = shard.products(probe_signs(dim))
+    account, orphans = Account(), list[int]()
+    points = shard.numbered(("check", "parts", "part", "probe"))
+    for _, some in groupby(points, lambda point: point[0] // MAX_SPANS):
+        point = list(some)
+        parts = _sound_parts(point)
+        if not all(
+            is_probe(products.get(number, math.nan), payload["probe"], dim)
+            for number, payload in point[:parts]
+        ):
+            raise StoreError("a vector is not as it was written")
+        orphans += [number for number, _ in point[parts:]]
+        account = account.with_written([(parts, point[0][1]["check"])])
     _require_acknowledged(directory, shard_name, account)
-    for start in range(0, len(orphans), BATCH):
-        shard.delete(orphans[start : start + BATCH])
+    ids = [str(UUID(int=number)) for number in orphans]
+    for start in range(0, len(ids), BATCH):
+        shard.delete(ids[start : start + BATCH])
     shard.flush()
     shard.close()
-    Tally.of(np.frombuffer(words, np.uint32)).save(layout.tally_path(directory, shard_name))
+    layout.tally_path(directory, shard_name).unlink(missing_ok=True)  # It is of another time
     return account
 
 
@@ -89,23 +104,19 @@ def optimize(directory: Path, shard_name: str, account: Account) -> Account:
     return found
 
 
-def _checked(number: int, rows: list[Row]) -> tuple[list[Row], list[Row]]:
-    """Split a document's points in those that are its passages, checked, and those left over."""
-    head = rows[0]
-    doc_id, check = head.payload.get("doc_id"), head.payload.get("check")
-    try:
-        ids = point_ids(doc_id, parts_of(head.payload)) if isinstance(doc_id, str) else []
-        whole = [row for row in rows if row.point_id in set(ids)]
-        sound = (
-            [row.point_id for row in whole] == ids
-            and all(row.payload["check"] == check for row in whole)
-            and check == check_sum((row.payload, row.vector, row.words) for row in whole)
-        )
-    except (TypeError, ValueError, KeyError, OverflowError):
-        sound, whole = False, []
-    if not sound or not whole or document_number(whole[0].point_id) != number:
-        raise StoreError(f"the document {doc_id!r:.80} does not fit its check sum")
-    return whole, rows[len(whole) :]
+def _sound_parts(points: list[tuple[int, dict[str, Any]]]) -> int:
+    """Count those of a document's points that are its passages; the others follow them."""
+    first, head = points[0]
+    parts, check = parts_of(head), head.get("check")
+    own = points[:parts]
+    sound = isinstance(check, int) and first % MAX_SPANS == 0 and len(own) == parts
+    for place, (number, payload) in enumerate(own):
+        sound = sound and number == first + place and payload.get("check") == check
+        sound = sound and isinstance(payload.get("probe"), int)
+        sound = sound and payload.get("part", 0) == place
+    if not sound:
+        raise StoreError("a document lacks passages, or has some of another time")
+    return parts
 
 
 def _require_acknowledged(directory: Path, shard_name: str, found: Account) -> None:

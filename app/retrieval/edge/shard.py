@@ -7,18 +7,17 @@ bare ``Exception`` or a panic that is not even that; both become ``StoreError``.
 
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import qdrant_edge as engine
 from numpy.typing import NDArray
 
-from app.errors import StoreError
 from app.retrieval.conditions import Condition
 from app.retrieval.edge.native_filter import to_filter
+from app.retrieval.edge.rows import NO_WORDS, Nearest, Row, engine_errors
 from app.retrieval.lexical import Sparse
 from app.retrieval.payload import WORDS, PointRow, index_paths
 
@@ -27,55 +26,6 @@ HNSW_M = 16
 HNSW_EF_CONSTRUCT = 128
 HNSW_EF = 256
 _SCAN_PAGE = 1_000
-_NO_WORDS = Sparse([], [])
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What the engine keeps for one passage, those parts that were asked for."""
-
-    point_id: str
-    payload: dict[str, Any]
-    vector: bytes = b""
-    words: Sparse = _NO_WORDS
-    score: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Nearest:
-    """A query of ``Shard.nearest``.
-
-    Attributes:
-        query: A unit vector, shape (dim,), or weights of tokens.
-        limit: How many rows at most.
-        conditions: They all hold for the rows.
-        exact: Compare with all.
-        fields: Payload to read; None: all of it.
-    """
-
-    query: NDArray[np.float32] | Sparse
-    limit: int
-    conditions: Sequence[Condition] = ()
-    exact: bool = False
-    fields: Sequence[str] | None = None
-
-
-@contextmanager
-def engine_errors(action: str) -> Iterator[None]:
-    """Turn the engine's failures into ``StoreError``.
-
-    Args:
-        action: What is being done, for the message: "reading 3 documents".
-    """
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit, GeneratorExit, StoreError):
-        raise
-    except BaseException as error:  # The engine's panics derive from BaseException alone
-        raise StoreError(
-            f"The vector engine failed while {action}: {type(error).__name__}: {error!s:.300}. "
-            "See the log; if it recurs, restore the collection from a snapshot."
-        ) from error
 
 
 class Shard:
@@ -206,6 +156,31 @@ class Shard:
             if start is None:
                 return
 
+    def numbered(self, fields: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield the id, as a number, and some payload of every point by rising id."""
+        start: Any = None
+        while True:
+            with engine_errors("scanning"):
+                request = engine.ScrollRequest(
+                    limit=_SCAN_PAGE, offset=start, with_payload=_selector(fields)
+                )
+                records, start = self._engine.scroll(request)
+                page = [(_number(record.id), record.payload or {}) for record in records]
+            yield from page
+            if start is None:
+                return
+
+    def products(self, vector: NDArray[np.float32]) -> dict[int, float]:
+        """Multiply every vector with one; returns the dot products by the ids as numbers."""
+        with engine_errors("multiplying all vectors"):
+            request = engine.QueryRequest(
+                limit=max(1, self.count()),
+                query=engine.Query.Nearest(vector.tolist()),
+                params=engine.SearchParams(exact=True),
+                with_payload=False,
+            )
+            return {_number(point.id): point.score for point in self._engine.query(request)}
+
     def count(self, conditions: Sequence[Condition] = (), without: Sequence[Condition] = ()) -> int:
         """Count the points for which all of ``conditions`` and none of ``without`` hold."""
         chosen = to_filter(conditions, without) if conditions or without else None
@@ -266,6 +241,10 @@ def _index_params(field: str, kind: str) -> Any:
     return engine.IntegerIndexParams(lookup=False, range=True, enable_hnsw=field.startswith("h."))
 
 
+def _number(point_id: Any) -> int:
+    return point_id.int if isinstance(point_id, UUID) else UUID(str(point_id)).int
+
+
 def _row(record: engine.Record) -> Row:
     vector: Any = record.vector
     named = vector if isinstance(vector, dict) else {"": vector}
@@ -274,5 +253,5 @@ def _row(record: engine.Record) -> Row:
         str(record.id),
         record.payload or {},
         array("f", dense).tobytes() if dense is not None else b"",
-        Sparse(words.indices, words.values) if words is not None else _NO_WORDS,
+        Sparse(words.indices, words.values) if words is not None else NO_WORDS,
     )

@@ -97,7 +97,7 @@ class EdgeStore:
         table = self._table
         with table.changing, disk_errors(f"dropping {name}"), table.leaving(name) as collection:
             if collection is not None:
-                collection.close(sealed=False)
+                collection.close(dropped=True)
             files.remove_collection(self._root / name)
 
     def collections(self) -> list[Collection]:

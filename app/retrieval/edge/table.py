@@ -69,7 +69,8 @@ class Table:
     def damaged(self) -> dict[str, str]:
         """Return the reasons why collections are unavailable."""
         with self._lock:
-            return dict(self._damaged)
+            found = {name: held.held.damage for name, held in self._open.items()}
+            return dict(self._damaged) | {name: why for name, why in found.items() if why}
 
     def has(self, name: str) -> bool:
         """Tell whether a name is taken."""

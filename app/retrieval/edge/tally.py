@@ -67,10 +67,6 @@ class Tally:
         settled = int(counts[place]) if place < len(tokens) and tokens[place] == token else 0
         return max(0, settled + fresh[token])
 
-    def __len__(self) -> int:
-        self._merge()
-        return len(self._state[0])
-
     def _merge(self) -> None:
         tokens, counts, fresh = self._state
         if not fresh:

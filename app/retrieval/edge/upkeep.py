@@ -12,7 +12,7 @@ _log = logging.getLogger(__name__)
 
 
 class Upkeep:
-    """Two threads that look after all open collections, until ``stop``.
+    """Three threads that look after all open collections, until ``stop``.
 
     Args:
         collections: Returns those that are open now.
@@ -23,7 +23,7 @@ class Upkeep:
         self._stopped = threading.Event()
         self._threads = [
             threading.Thread(target=self._tend, args=(work,), daemon=True)
-            for work in (_flush_one, _build_one)
+            for work in (_flush_one, _build_one, _scrub_one)
         ]
 
     def start(self) -> None:
@@ -59,3 +59,7 @@ def _flush_one(collection: EdgeCollection) -> None:
 def _build_one(collection: EdgeCollection) -> None:
     if collection.wants_build():
         collection.build(if_wanted=True)
+
+
+def _scrub_one(collection: EdgeCollection) -> None:
+    collection.scrub()

@@ -20,7 +20,8 @@ from app.retrieval.edge import disk
 from app.retrieval.edge.account import Account
 from app.retrieval.edge.held import Held
 from app.retrieval.edge.layout import CollectionMeta
-from app.retrieval.edge.shard import Row, Shard
+from app.retrieval.edge.rows import Row
+from app.retrieval.edge.shard import Shard
 from app.retrieval.edge.tally import Tally
 from app.retrieval.payload import WORDS, PointRow, parts_of, passage_ids, point_ids, to_rows
 
