@@ -73,6 +73,11 @@ def passage_ids(first: str, parts: int) -> list[str]:
     return [first, *(str(uuid.UUID(int=number + part)) for part in range(1, parts))]
 
 
+def document_number(point_id: str) -> int:
+    """Number the document that a point belongs to; its points adjoin in the order of ids."""
+    return uuid.UUID(point_id).int // MAX_SPANS
+
+
 def first_id(point_id: str, payload: Mapping[str, Any]) -> str:
     """Derive the id of a document's first passage from another's."""
     part = payload.get("part", 0)

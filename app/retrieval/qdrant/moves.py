@@ -26,9 +26,10 @@ from app.retrieval.edge.account import Account
 from app.retrieval.edge.format1 import entries_of
 from app.retrieval.edge.held import Books
 from app.retrieval.edge.layout import CollectionMeta
-from app.retrieval.edge.shard import Row, Shard
+from app.retrieval.edge.rows import Row
+from app.retrieval.edge.shard import Shard
 from app.retrieval.edge.tally import Tally
-from app.retrieval.payload import PointRow, check_sum, document_number, to_rows
+from app.retrieval.payload import PointRow, check_sum, document_number, payload_sum, to_rows
 from app.retrieval.qdrant.reads import Reader
 from app.retrieval.store import Options
 
@@ -139,7 +140,9 @@ def _checked(page: Iterable[PointRow]) -> Iterator[tuple[int, int]]:
     for _, rows in groupby(page, lambda row: document_number(row.point_id)):
         parts = list(rows)
         check = parts[0].payload["check"]
-        if check != check_sum((row.payload, row.vector.tobytes(), row.words) for row in parts):
+        if check != check_sum(
+            (payload_sum(row.payload), row.vector.tobytes(), row.words) for row in parts
+        ):
             raise StoreError(
                 f"The document {parts[0].payload['doc_id']!r:.80} is not on the server as it was "
                 "written; write it again."
