@@ -15,6 +15,7 @@ from numpy.random import Generator
 
 from app.errors import InvalidInputError
 from app.text.lexicon import Lexicon
+from app.text.perturbations.context import Context
 from app.text.perturbations.edits import Edit, apply_edits
 from app.text.perturbations.passage import clusters_of, keeps_clusters
 from app.text.perturbations.registry import FAMILIES, perturb
@@ -130,8 +131,8 @@ class Typos:
             raise ValueError(f"edits {self.edits}: expected at least 1")
 
     def __call__(self, text: str, lang: str, rng: Generator) -> str:
-        """Return the text with typos; ``lang`` is not needed, the letters tell the script."""
-        del lang
+        """Return the text with typos, as on the keyboard that its language is typed with."""
+        context = Context(lang=lang)
         # Only the words drawn are searched for slips: a whole text has thousands of them.
         words = [span for span in word_spans(text) if any(map(str.isalpha, text[slice(*span)]))]
         chosen = rng.permutation(len(words))[: self.edits].tolist()
@@ -139,7 +140,8 @@ class Typos:
         for turn, index in enumerate(chosen):
             start, end = _window(text, words[index], rng)
             share = len(range(turn, self.edits, len(chosen)))
-            after, _ = perturb(text[start:end], FAMILIES["typo"], share, int(rng.integers(1 << 63)))
+            seed = int(rng.integers(1 << 63))
+            after, _ = perturb(text[start:end], FAMILIES["typo"], share, seed, context)
             edit = Edit(start, end, text[start:end], after)
             if keeps_clusters(text, edit):
                 edits.append(edit)

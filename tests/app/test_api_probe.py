@@ -3,12 +3,14 @@
 import asyncio
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import app.api.probe as probe_api
 from app.robustness.probe import run_probe
+from app.text.perturbations.registry import FAMILIES
 
 pytestmark = pytest.mark.anyio
 
@@ -74,7 +76,11 @@ async def test_probe_adversarial_text_searched_again_has_the_rank_reported(start
 async def test_attacks_lists_each_with_its_scripts(start: Any) -> None:
     async with start() as running:
         listed = (await running.client.get("/probe/attacks")).json()
-    assert {attack["name"] for attack in listed} >= {"typo", "diacritics", "spacing"}
+    assert [attack["name"] for attack in listed] == list(FAMILIES)
+    known = "typo diacritics confusable invisible case spacing bidi form digits punctuation ocr"
+    known += " romanization native_script mixed_script word_order word_deletion word_repetition"
+    known += " synonym code_switch token_neighbor"
+    assert {attack["name"] for attack in listed} >= set(known.split())
     assert all(attack["description"] and attack["scripts"] for attack in listed)
     assert all(attack["cost"] >= 1 for attack in listed)
 
@@ -86,11 +92,34 @@ async def test_probe_same_seed_gives_the_same_texts(start: Any) -> None:
     assert first == second
 
 
+async def test_probe_switches_words_to_the_languages_wanted(start: Any) -> None:
+    async with start() as running:
+        await fill(running)
+        switched = await post(running, attacks=["code_switch"], switch_to=["swh_Latn"])
+        nowhere = await post(running, attacks=["code_switch"], switch_to=["abs_Latn"])
+    (result,) = switched.json()["results"]
+    assert result["queries"] == 3  # river, water, and both
+    assert {edit["after"] for edit in result["edits"]} <= {"mto", "maji"}
+    (result,) = nowhere.json()["results"]
+    assert result["outcome"] == "not_applicable"
+
+
+async def test_probe_uses_the_dictionaries_mounted(start: Any, tmp_path: Path) -> None:
+    words = tmp_path / "own.tsv"
+    words.write_text("eng_Latn\tboil\teng_Latn\tseethe\n", encoding="utf-8")
+    async with start(dictionaries=words) as running:
+        await fill(running)
+        (result,) = (await post(running, attacks=["synonym"])).json()["results"]
+    assert result["queries"] == 1
+
+
 @pytest.mark.parametrize(
     ("changes", "status", "where"),
     [
         ({"collection": "none"}, 404, "none"),
         ({"attacks": []}, 422, "#/attacks"),
+        ({"switch_to": ["english"]}, 422, "#/switch_to/0"),
+        ({"switch_to": []}, 422, "#/switch_to"),
         ({"attacks": ["typo", "canary"]}, 422, "#/attacks/1"),
         ({"queries": []}, 422, "#/queries"),
         ({"queries": [*BODY["queries"], *BODY["queries"]]}, 422, "queries[1].query_id"),

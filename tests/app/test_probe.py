@@ -18,6 +18,9 @@ from app.robustness.probe import (
     run_probe,
 )
 from app.robustness.ranking import SEARCH_DEPTH
+from app.robustness.resources import Resources
+from app.text.dictionaries import Entry
+from app.text.lexicon import Lexicon
 from app.text.normalize import normalize
 from app.text.perturbations.edits import apply_edits
 from app.text.perturbations.registry import FAMILIES
@@ -257,6 +260,43 @@ def test_run_probe_inapplicable_attacks_say_so(report):
     assert report.summary.by_attack["typo"].not_applicable == 0
 
 
+@pytest.mark.parametrize(
+    ("attack", "lang", "text", "reason"),
+    [
+        ("code_switch", None, "boil river water", "needs the lang of the query"),
+        ("native_script", None, "boil river water", "needs the lang of the query"),
+        ("token_neighbor", "eng_Latn", "boil river water", "needs the neighbors of words"),
+        ("form", "jpn_Jpan", "かぎ", "undone by normalization"),
+        ("digits", "eng_Latn", "boil river water", "It has no number"),
+    ],
+)
+def test_run_probe_inapplicable_attack_says_what_is_missing(store, attack, lang, text, reason):
+    (result,) = probe(store, [ProbeQuery("q", text, lang)], attacks=(attack,)).results
+    assert result.outcome == "not_applicable"
+    assert reason in (result.reason or "")
+    assert result.queries == 0
+    assert result.adversarial_text == text
+
+
+def test_run_probe_language_of_the_query_reaches_the_attacks(store):
+    words = Lexicon.of([Entry("eng_Latn", "water", "swh_Latn", "maji")])
+    query = ProbeQuery("q", "boil river water", "eng_Latn")
+    resources = Resources(lambda: words, lambda stop: lambda word: ("soap",))
+    request = ProbeRequest("demo", (query,), ("code_switch", "token_neighbor"), top_k=3)
+    switched, near = run_probe(request, fake_encode, store, resources=resources).results
+    assert switched.queries == 1
+    assert near.queries >= 3
+    assert {edit.after for edit in near.edits} <= {"soap"}
+
+
+def test_run_probe_edits_leave_room_for_the_text_to_be_searched(store):
+    query = ProbeQuery("q", "boil river water", "eng_Latn")
+    budget = Budget(edits=2, queries=200)
+    asked = ProbeRequest("demo", (query,), None, budget, top_k=3, max_chars=24)
+    for result in run_probe(asked, fake_encode, store).results:
+        assert len(result.adversarial_text) <= 24
+
+
 def test_run_probe_query_that_fails_anyway_is_not_eligible(store):
     query = ProbeQuery("q", "boil river water", "eng_Latn", ("zho-3",))
     found = probe(store, [query], top_k=1)
@@ -386,6 +426,8 @@ def test_run_probe_nonsense_of_the_encoder_is_an_error(store):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"switch_to": ("english",)}, "lang 'english' is malformed"),
+        ({"queries": (ProbeQuery("q", "a", "en"),)}, "lang 'en' is malformed"),
         ({"attacks": ("typos",)}, "'typos' is unknown"),
         ({"attacks": ()}, "attacks is empty"),
         ({"attacks": ("typo", "typo")}, "more than once in attacks"),
@@ -424,6 +466,12 @@ def test_run_probe_empty_collection_is_refused():
 def test_list_attacks_tells_what_each_does_and_where():
     attacks = list_attacks()
     assert [attack.name for attack in attacks] == list(FAMILIES)
+    assert {attack.name: attack.needs for attack in attacks if attack.needs} == {
+        "native_script": ("lang",),
+        "synonym": ("lang", "dictionary"),
+        "code_switch": ("lang", "dictionary"),
+        "token_neighbor": ("token_neighbors",),
+    }
     for attack in attacks:
         assert attack.description.endswith(".")
         assert attack.scripts

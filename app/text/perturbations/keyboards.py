@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from app.text.script import parse_lang
 from app.text.tables import read_table
 
 KEYS = (
@@ -96,7 +95,7 @@ def keyboard_of(lang: str | None, script: str) -> Keyboard | None:
 def _layout_of(lang: str | None, script: str) -> str:
     table = read_table("keyboards")
     if lang:
-        language = parse_lang(lang).language
+        language = lang.partition("_")[0]
         for code in (language, _GENERAL.get(language, "")):
             if name := table["languages"].get(f"{code}_{script}"):
                 return name
