@@ -44,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             _replace(options.out / f"{options.table}.json", _as_json(build[options.table]()))
     except (OSError, ImportError, CorpusError) as error:
-        print(f"{parser.prog}: {error}; see the head of its module for what to install")
+        message = f"{parser.prog}: {error}; see the README of the tables for what to install"
+        print(message, file=sys.stderr)
         return 2
     return 0
 
