@@ -196,7 +196,10 @@ async def probe(request: Request, body: ProbeWire, service: OpenService) -> Resp
             _as_request(body, settings.max_text_chars),
             lambda texts: _encode(service, texts),
             service.store,
-            resources=Resources(lambda: load_lexicon(settings.dictionaries)),
+            resources=Resources(
+                lambda: load_lexicon(settings.dictionaries),
+                lambda stop: service.neighbors.ready(stop),
+            ),
             cancelled=lambda: gone.is_set() or service.stopping.is_set(),
         )
 

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NoReturn, TypeVar
 
 from app.api.encoder import Encoder
@@ -21,14 +22,18 @@ from app.api.shared import SharedCall
 from app.binding import require_bound
 from app.demo import fill_demo
 from app.encoder.cache import VectorCache
+from app.encoder.jobs import PROBE
 from app.errors import NotReadyError, ServiceError
 from app.guard import WriteGuard
 from app.hidden import is_hidden, shown
 from app.reindexing import Reindexer
 from app.retrieval.store import Collection, VectorStore
+from app.robustness.neighbors import EncodedNeighbors
+from app.robustness.resources import vocabulary
 from app.settings import Settings
 from app.snapshots import DIRECTORY, Snapshots
 from app.telemetry import Metrics, describe_exception, log
+from app.text.lexicon import load_lexicon
 
 T = TypeVar("T")
 Phase = Literal["starting", "ready", "draining", "stopped"]
@@ -187,6 +192,19 @@ class Service:
         if self._snapshots is None:
             raise NotReadyError("The store is not open yet; try again in a few seconds.")
         return self._snapshots
+
+    @cached_property
+    def neighbors(self) -> EncodedNeighbors:
+        """The words that the encoder takes for one another, among those that come along; blocking.
+
+        Raises:
+            NotReadyError: If the encoder is not open yet.
+        """
+        encoder = self.encoder
+        return EncodedNeighbors(
+            vocabulary(load_lexicon()),
+            lambda texts: encoder.encode(texts, "query", priority=PROBE).vectors,
+        )
 
     def unready(self) -> str | None:
         """Say why requests should not be routed here, or None."""

@@ -104,6 +104,15 @@ async def test_probe_switches_words_to_the_languages_wanted(start: Any) -> None:
     assert result["outcome"] == "not_applicable"
 
 
+async def test_probe_takes_the_neighbors_of_words_from_the_encoder(start: Any) -> None:
+    async with start() as running:
+        await fill(running)
+        first, again = [await post(running, attacks=["token_neighbor"]) for _ in range(2)]
+    (result,) = first.json()["results"]
+    assert result["queries"] >= 1
+    assert (result,) == tuple(again.json()["results"])
+
+
 async def test_probe_uses_the_dictionaries_mounted(start: Any, tmp_path: Path) -> None:
     words = tmp_path / "own.tsv"
     words.write_text("eng_Latn\tboil\teng_Latn\tseethe\n", encoding="utf-8")
