@@ -14,13 +14,19 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from app.durable import sync_directory, write_json
-from app.errors import ConflictError, InvalidInputError, NotFoundError, StoreError
+from app.errors import (
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    ServiceError,
+    StoreError,
+)
 from app.guard import WriteGuard, exists
 from app.hidden import hidden_name
 from app.retrieval.points import require_name
@@ -160,7 +166,12 @@ class Snapshots:
             if exists(self._store, hidden):
                 self._store.drop(hidden)
             self._store.restore(hidden, content)
-            return self._store.replace(target, hidden)
+            try:
+                return self._store.replace(target, hidden)
+            except ServiceError:
+                with suppress(ServiceError):
+                    self._store.drop(hidden)
+                raise
 
     def _path(self, collection: str, name: str) -> Path:
         path = self._root / require_name(collection) / name

@@ -113,14 +113,16 @@ class Builder:
             self.cancelled.clear()
             held.require_open()
             layout.unseal(source)  # Its files get a second name, and change from now on
-            fresh = held.directory / meta.shard
+            shard = layout.new_shard_name()  # What a snapshot was restored to has ours
+            fresh = held.directory / shard
             try:
                 disk.link_tree(source / meta.shard, fresh)
-                layout.copy_books(source, held.directory, meta.shard)
+                layout.copy_books(source, held.directory, meta.shard, shard)
                 disk.sync_files(fresh)
-                account = layout.read_account(held.directory, meta.shard)
+                account = layout.read_account(held.directory, shard)
                 took = f"{meta.name}/{meta.shard}"
-                self._adopt(fresh, account, replace(meta, name=held.meta.name, took=took))
+                taken = replace(meta, name=held.meta.name, shard=shard, took=took)
+                self._adopt(fresh, account, taken)
                 held.superseded = 0
             except ValueError as error:
                 raise StoreError(f"{source.name} cannot be put in place: {error}.") from error

@@ -160,12 +160,12 @@ def remove_other_shards(directory: Path, shard: str) -> None:
                 path.unlink(missing_ok=True)
 
 
-def copy_books(source: Path, target: Path, shard: str) -> None:
-    """Copy the account and the tally of a shard, those that are there."""
+def copy_books(source: Path, target: Path, shard: str, renamed: str = "") -> None:
+    """Copy the account and the tally of a shard, those that are there, maybe for another name."""
     for path_of in (account_path, tally_path):
         path = path_of(source, shard)
         if path.exists():
-            copy_file(path, path_of(target, shard))
+            copy_file(path, path_of(target, renamed or shard))
 
 
 def read_account(directory: Path, shard: str) -> Account:
