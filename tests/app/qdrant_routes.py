@@ -167,8 +167,13 @@ def update(backend: Backend, name: str, body: models.UpdateOperations) -> Any:
             case models.DeleteOperation(delete=models.PointIdsList() as listed):
                 backend.require_shard(name, list(map(str, listed.points)), listed.shard_key)
                 backend.local.delete(name, models.PointIdsList(points=listed.points))
-            case models.DeleteOperation(delete=models.FilterSelector(filter=where)):
-                backend.local.delete(name, models.FilterSelector(filter=where))
+            case models.DeleteOperation(delete=models.FilterSelector() as chosen):
+                keys = chosen.shard_key or []
+                if set(keys if isinstance(keys, list) else [keys]) != backend.shards.get(
+                    name, set()
+                ):
+                    raise RefusedError(400, f"{keys} are not all shards of {name}")
+                backend.local.delete(name, models.FilterSelector(filter=chosen.filter))
             case _:
                 raise RefusedError(400, f"not known here: {operation}")
     return [done() for _ in body.operations]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from app.errors import NotFoundError, StoreError
+from app.errors import InvalidInputError, NotFoundError, StoreError
 from app.opening import open_store
 from app.retrieval.documents import Document
 from app.retrieval.filters import In
@@ -70,6 +70,7 @@ def test_create_asks_for_shards_replicas_and_indexes(opened, backend):
     assert (made.shard_number, made.sharding_method) == (1, models.ShardingMethod.CUSTOM)
     assert (made.replication_factor, made.write_consistency_factor) == (2, 2)
     assert backend.shards[physical] == {"s0", "s1", "s2"}
+    assert made.strict_mode_config == models.StrictModeConfig(enabled=False)
     assert backend.indexes[physical] == index_paths(["year", "a.b"]) | {"t": "integer"}
 
 
@@ -78,6 +79,30 @@ def test_create_on_one_node_asks_for_no_shards(opened, backend):
     (made,) = backend.created.values()
     assert (made.sharding_method, made.replication_factor) == (None, 1)
     assert backend.shards == {}
+
+
+@pytest.mark.parametrize(
+    ("replicas", "write_replicas", "read", "fits"),
+    [
+        (1, 0, "one", True),
+        (3, 0, "one", True),
+        (3, 2, "majority", True),
+        (3, 2, "quorum", True),
+        (3, 1, "all", True),
+        (3, 2, "one", False),
+        (3, 1, "majority", False),
+        (2, 3, "all", False),
+    ],
+)
+def test_replicas_that_could_hide_a_write_are_refused(
+    server, place, replicas, write_replicas, read, fits
+):
+    cluster = Cluster(replicas=replicas, write_replicas=write_replicas, read=read)
+    if fits:
+        QdrantStore.open(server.url(place), cluster).close()
+        return
+    with pytest.raises(InvalidInputError, match="replicas cannot be"):
+        QdrantStore.open(server.url(place), cluster)
 
 
 def test_requests_carry_key_consistency_and_wait(opened, backend):

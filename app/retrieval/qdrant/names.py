@@ -27,10 +27,8 @@ from app.retrieval.store import Options
 FORMAT = 1
 TOKENS = "t"
 """The payload's tokens, by which the passages that have them are counted."""
-_PLAIN_SCAN_POINTS = 20_000
 _HNSW_M = 16
 _HNSW_EF_CONSTRUCT = 128
-_FULL_SCAN_KIB = 10_000
 _ORPHANED_S = 3600.0
 _log = logging.getLogger(__name__)
 
@@ -178,12 +176,9 @@ class Names:
                 sharding_method=models.ShardingMethod.CUSTOM if target.shards else None,
                 replication_factor=cluster.replicas,
                 write_consistency_factor=cluster.write_replicas or cluster.replicas,
-                hnsw_config=models.HnswConfigDiff(
-                    m=_HNSW_M, ef_construct=_HNSW_EF_CONSTRUCT, full_scan_threshold=_FULL_SCAN_KIB
-                ),
-                optimizers_config=models.OptimizersConfigDiff(
-                    indexing_threshold=max(1, _PLAIN_SCAN_POINTS * target.dim * 4 // 1024)
-                ),
+                hnsw_config=models.HnswConfigDiff(m=_HNSW_M, ef_construct=_HNSW_EF_CONSTRUCT),
+                # It might forbid filters on fields that are not indexed.
+                strict_mode_config=models.StrictModeConfig(enabled=False),
                 metadata={"tyntegra": own},
             )
         except UnexpectedResponse as error:

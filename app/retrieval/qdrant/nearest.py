@@ -96,7 +96,7 @@ def weigh(reader: Reader, texts: Sequence[str]) -> list[models.SparseVector | No
     tokens = sorted({token for words in asked for token in words.indices})
     conditions: list[Condition] = [{"key": TOKENS, "match": {"value": token}} for token in tokens]
     having = dict(zip(tokens, reader.count_each(conditions), strict=True))
-    passages = reader.count([], passages=True) if any(having.values()) else 0
+    passages = reader.count_passages([]) if any(having.values()) else 0
     weighted: list[models.SparseVector | None] = []
     for words in asked:
         known = [

@@ -66,6 +66,22 @@ class Cluster:
     read: Literal["one", "majority", "quorum", "all"] = "one"
     timeout_s: float = 30.0
 
+    def require_consistent(self) -> None:
+        """See that a read asks at least one copy that has every write that counts.
+
+        Raises:
+            InvalidInputError: If a search might miss what was acknowledged.
+        """
+        written = self.write_replicas or self.replicas
+        most = self.replicas // 2 + 1
+        asked = {"one": 1, "majority": most, "quorum": most, "all": self.replicas}[self.read]
+        if written > self.replicas or written + asked <= self.replicas:
+            raise InvalidInputError(
+                f"Writes to {written} and reads of {asked} of {self.replicas} replicas cannot be: "
+                "both together must be more than there are. Correct TYNTEGRA_QDRANT_REPLICAS, "
+                "_WRITE_REPLICAS or _READ."
+            )
+
 
 class GoneError(NotFoundError):
     """The server has no such collection (any more)."""

@@ -92,20 +92,27 @@ class Reader:
         """Translate a filter; asks the server which points belong to documents it names."""
         return to_condition(where, self._ids_of)
 
-    def count(self, conditions: Sequence[Condition], *, passages: bool = False) -> int:
-        """Count documents that satisfy all conditions, or passages."""
-        where = {"must": list(conditions), "must_not": [] if passages else [FURTHER_PASSAGE]}
+    def count(self, conditions: Sequence[Condition]) -> int:
+        """Count documents that satisfy all conditions."""
+        if not conditions:  # What has an index is counted by it
+            return self.count_passages([]) - self.count_passages([FURTHER_PASSAGE])
+        return self.count_passages(conditions, [FURTHER_PASSAGE])
+
+    def count_passages(
+        self, conditions: Sequence[Condition], without: Sequence[Condition] = ()
+    ) -> int:
+        """Count passages that satisfy all of some conditions and none of others."""
+        where = {"must": list(conditions), "must_not": list(without)}
+        chosen = models.Filter.model_validate(where) if conditions or without else None
         found = self.nodes.call(
             f"counting {self.target.name}",
-            lambda client: client.count(
-                self.target.physical, models.Filter.model_validate(where), exact=True
-            ),
+            lambda client: client.count(self.target.physical, chosen, exact=True),
         )
         return found.count
 
     def count_each(self, conditions: Sequence[Condition]) -> list[int]:
         """Count the passages that satisfy each condition."""
-        return self.nodes.each(lambda one: self.count([one], passages=True), conditions)
+        return self.nodes.each(lambda one: self.count_passages([one]), conditions)
 
     def languages(self) -> dict[str, int]:
         """Count the documents of each language, the most frequent first."""

@@ -13,7 +13,7 @@ _COPIES = 2
 
 def estimate_bytes(reader: Reader) -> int:
     """Estimate from the number of points and the size of some of them."""
-    points = reader.count([], passages=True)
+    points = reader.count_passages([])
     if not points:
         return 0
     records, _ = reader.nodes.call(

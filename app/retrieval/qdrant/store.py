@@ -55,11 +55,13 @@ class QdrantStore:
             cluster: How collections are spread and read.
 
         Raises:
-            InvalidInputError: If an address is not one.
+            InvalidInputError: If an address is not one, or the replicas asked for would let a
+                search miss what was acknowledged.
             NotReadyError: If no node answers.
             StoreError: If the server refuses the key, or is none of Qdrant.
         """
         cluster = cluster or Cluster()
+        cluster.require_consistent()
         nodes = Nodes.connect(urls, cluster)
         try:
             version = nodes.call("asking for its version", lambda client: client.info())

@@ -60,7 +60,10 @@ def delete(nodes: Nodes, target: Target, doc_ids: Iterable[str]) -> int:
 
 def delete_where(nodes: Nodes, target: Target, condition: Condition) -> None:
     """Delete all points that satisfy a filter, which is that of whole documents."""
-    selector = models.FilterSelector(filter=models.Filter.model_validate({"must": [condition]}))
+    selector = models.FilterSelector(
+        filter=models.Filter.model_validate({"must": [condition]}),
+        shard_key=list(target.shards) or None,  # One that is not named is none of them
+    )
     _change(nodes, target, "deleting from", [models.DeleteOperation(delete=selector)])
 
 
