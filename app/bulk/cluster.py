@@ -33,7 +33,10 @@ _QUIET = {
     "RAY_DATA_LOG_LEVEL": "ERROR",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-_SENT = ("store", "state", "artifact", "device", "precision", "max_text_chars", "threads")
+_SENT = (
+    *("store", "state", "artifact", "device", "precision"),
+    *("max_text_chars", "max_document_chars", "threads"),
+)
 """Settings that workers take from the driver; the others are those of their machine."""
 
 

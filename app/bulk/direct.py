@@ -13,7 +13,7 @@ from app.errors import NotFoundError, TooLargeError
 from app.retrieval.documents import Document, Span
 from app.retrieval.store import Collection, FieldType
 from app.settings import Settings
-from app.text.normalize import require_text
+from app.text.normalize import normalize
 from app.windows import split_documents
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class StoreSink:
         store: The store; closed with the sink.
         encoder: The encoder; closed with the sink.
         collection: The collection, filled by this encoder.
-        max_chars: Most characters of a text once normalized.
+        max_chars: Most characters of a document once normalized.
     """
 
     def __init__(
@@ -65,7 +65,9 @@ class StoreSink:
         except BaseException:
             store.close()
             raise
-        return cls(store, encoder, collection, settings.max_text_chars)
+        split = windows_of(collection.options) is not None
+        most = settings.max_document_chars if split else settings.max_text_chars
+        return cls(store, encoder, collection, most)
 
     @property
     def fields(self) -> Mapping[str, FieldType]:
@@ -97,7 +99,7 @@ class StoreSink:
             return Written(refused)
         # What is stored is the text as it came; what is encoded is its passages, normalized.
         passages = [
-            require_text(document.text[start:end])
+            normalize(document.text[start:end])
             for document, some in zip(kept, spans, strict=True)
             for start, end in some
         ]
@@ -106,11 +108,12 @@ class StoreSink:
         return Written(refused, _cut(encoded.truncated, spans))
 
     def _passages(self, document: Document) -> list[Span]:
-        text = require_text(document.text)
-        if len(text) > self._max_chars:
+        chars = len(normalize(document.text))
+        if chars > self._max_chars:
+            limit = "TEXT" if self._windows is None else "DOCUMENT"
             raise TooLargeError(
-                f"text has {len(text)} characters; expected at most {self._max_chars} once "
-                "normalized: split it, or raise TYNTEGRA_MAX_TEXT_CHARS."
+                f"text has {chars} characters; expected at most {self._max_chars} once normalized: "
+                f"split it, or raise TYNTEGRA_MAX_{limit}_CHARS."
             )
         if self._windows is None:
             return [(0, len(document.text))]
