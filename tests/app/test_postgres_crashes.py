@@ -86,6 +86,7 @@ class Ingest(threading.Thread):
 
 def assert_nothing_lost(store, ingest):
     """Each acknowledged document is there, as last written, and none is half there."""
+    wait_for(lambda: store.count("demo"))
     found, after = {}, None
     while True:
         page = store.scan("demo", after)
@@ -115,13 +116,12 @@ def backends(url):
         ]
 
 
-def wait_for(url):
-    deadline = time.monotonic() + 30
+def wait_for(call):
+    deadline = time.monotonic() + 60
     while True:
         try:
-            psycopg.connect(url, connect_timeout=2).close()
-            return
-        except psycopg.OperationalError:
+            return call()
+        except (psycopg.OperationalError, NotReadyError):
             assert time.monotonic() < deadline
             time.sleep(0.05)
 
@@ -134,10 +134,9 @@ def test_backends_killed_during_ingest_lose_nothing_acknowledged(place):
     rng = np.random.default_rng(0)
     for _ in range(KILLS):
         time.sleep(float(rng.uniform(0.1, 0.4)))
-        for pid in backends(place):
+        for pid in wait_for(lambda: backends(place)):
             os.kill(pid, signal.SIGKILL)
-        wait_for(place)
-    time.sleep(0.3)
+    wait_for(lambda: store.count("demo"))
     ingest.end()
     assert ingest.failures
     assert_nothing_lost(store, ingest)
@@ -153,8 +152,7 @@ def test_server_killed_whole_during_ingest_loses_nothing_acknowledged(mortal, pl
         time.sleep(0.4)
         mortal.kill()
         mortal.start()
-        wait_for(place)
-    time.sleep(0.5)
+    wait_for(lambda: store.count("demo"))
     ingest.end()
     store.close()
     again = PostgresStore.open(place)
@@ -180,13 +178,7 @@ def test_server_away_is_said_within_seconds_and_over_when_it_is_back(mortal, pla
         assert mortal.password not in no.value.message
     assert time.monotonic() - began < 20
     mortal.start()
-    deadline = time.monotonic() + 15
-    while True:
-        try:
-            assert len(store.search("demo", vectors_of(1), 3)[0]) == 3
-            break
-        except NotReadyError:
-            assert time.monotonic() < deadline
+    assert len(wait_for(lambda: store.search("demo", vectors_of(1), 3))[0]) == 3
     store.close()
 
 

@@ -89,7 +89,7 @@ class Upkeep:
                 _log.warning("upkeep of the store: %s", error.message)
 
     def _look(self) -> None:
-        self.sweep()
+        sweep(self._database, self._schema)
         with self._database.read() as cursor:
             tables = every(cursor, self._schema)
         calm = [table for table in tables if _is_due(table) and self._is_calm(table)]

@@ -30,6 +30,8 @@ AWAY_S = 1.0
 LOCK_S = 10.0
 """How long a statement waits for another process's lock."""
 _log = logging.getLogger(__name__)
+# It would write a line for each attempt to reconnect; the calls that fail say it too.
+logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
 _CONFIGURE = """
 SELECT set_config('search_path', %(path)s, false),
