@@ -123,7 +123,7 @@ class Client:
         ) as response:
             parts: list[bytes] = []
             with suppress(httpx.HTTPError):  # what came before says how much is stored
-                parts.extend(response.iter_raw())
+                parts.extend(response.iter_bytes())
         return _whole(response, parts)
 
     def export_documents(self, collection: str) -> Iterator[dict[str, Any]]:
@@ -138,7 +138,7 @@ class Client:
                 if not response.is_success:
                     response.read()
                     raise retries.error_of(response)
-                for part in response.iter_raw():
+                for part in response.iter_bytes():
                     yield from decoder.feed(part)
         except httpx.HTTPError as error:
             raise _unreachable(self._http.base_url, error) from error
@@ -229,7 +229,7 @@ class AsyncClient:
         ) as response:
             parts: list[bytes] = []
             with suppress(httpx.HTTPError):  # what came before says how much is stored
-                async for part in response.aiter_raw():
+                async for part in response.aiter_bytes():
                     parts.append(part)  # noqa: PERF401  # keeps what came before a failure
         return _whole(response, parts)
 
@@ -241,7 +241,7 @@ class AsyncClient:
                 if not response.is_success:
                     await response.aread()
                     raise retries.error_of(response)
-                async for part in response.aiter_raw():
+                async for part in response.aiter_bytes():
                     for document in decoder.feed(part):
                         yield document
         except httpx.HTTPError as error:

@@ -2,11 +2,10 @@
 
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from typing import Any, Literal
-from urllib.parse import quote
 
 from app.errors import NotReadyError
 from app.lines import DocumentFields, Lines
-from app.operations import Operation, collection_path
+from app.operations import Operation, collection_path, segment
 
 FieldType = Literal["string", "integer", "number", "boolean"]
 
@@ -154,7 +153,7 @@ def delete_snapshot(name: str, snapshot: str) -> Operation[None]:
 
 
 def _snapshot(name: str, snapshot: str) -> str:
-    return f"{collection_path(name)}/snapshots/{quote(snapshot, safe='')}"
+    return f"{collection_path(name)}/snapshots/{segment(snapshot)}"
 
 
 def _windows(windows: tuple[int, int]) -> dict[str, int]:

@@ -141,11 +141,15 @@ def info() -> Operation[dict[str, Any]]:
 
 def document_path(collection: str, doc_id: str) -> str:
     """The path of a document; every character that means something in a path is encoded."""
-    # Clients resolve the segments "." and "..", even where quote() leaves dots alone.
-    encoded = quote(doc_id, safe="").replace(".", "%2E")
-    return f"{collection_path(collection)}/documents/{encoded}"
+    return f"{collection_path(collection)}/documents/{segment(doc_id)}"
 
 
 def collection_path(name: str) -> str:
     """The path of a collection."""
-    return f"/collections/{quote(name, safe='')}"
+    return f"/collections/{segment(name)}"
+
+
+def segment(name: str) -> str:
+    """Write a name as one segment of a path."""
+    # Clients resolve the segments "." and "..", even where quote() leaves dots alone.
+    return quote(name, safe="").replace(".", "%2E")

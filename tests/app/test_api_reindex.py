@@ -1,0 +1,238 @@
+"""Reindex and snapshots over HTTP: statuses, what writes are told, names that lead nowhere."""
+
+import asyncio
+import errno
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.errors import StoreError
+
+pytestmark = pytest.mark.anyio
+
+PATH = "/collections/a"
+DOCUMENTS = [{"doc_id": f"d{n}", "text": f"text number {n}"} for n in range(20)]
+NAME = "20261125t101500z-0123ab"
+
+
+async def filled(running: Any) -> Any:
+    await running.client.put(PATH)
+    await running.client.post(f"{PATH}/documents", json={"documents": DOCUMENTS})
+    return running.client
+
+
+async def ended(client: Any) -> dict[str, Any]:
+    async with asyncio.timeout(10):
+        while True:
+            progress = (await client.get(f"{PATH}/reindex")).json()
+            if progress["state"] not in ("waiting", "running"):
+                return progress
+            await asyncio.sleep(0.005)
+
+
+async def test_reindex_is_shown_and_writes_are_told_to_wait(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    async with start() as running:
+        client = await filled(running)
+        encode = running.encoder.encode
+
+        def slowly(*args: Any, **kwargs: Any) -> Any:
+            go_on.wait(10)
+            return encode(*args, **kwargs)
+
+        monkeypatch.setattr(running.encoder, "encode", slowly)
+        never = await client.get(f"{PATH}/reindex")
+        begun = await client.post(f"{PATH}/reindex")
+        again = await client.post(f"{PATH}/reindex", json={"windows": None})
+        shown = (await client.get(PATH)).json()["reindex"]
+        ndjson = {"content-type": "application/x-ndjson"}
+        refused = [
+            await client.post(f"{PATH}/documents", json={"documents": DOCUMENTS}),
+            await client.post(f"{PATH}/documents", content=b"{}", headers=ndjson),
+            await client.delete(f"{PATH}/documents/d1"),
+            await client.post(f"{PATH}/documents/delete", json={"doc_ids": ["d1"]}),
+        ]
+        searched = await client.post("/search", json={"collection": "a", "queries": "text"})
+        go_on.set()
+        last = await ended(client)
+        written = await client.delete(f"{PATH}/documents/d1")
+    assert never.status_code == 404
+    assert (begun.status_code, again.status_code) == (202, 202)
+    assert begun.json()["started"] == again.json()["started"]
+    assert (shown["total"], shown["state"] in ("waiting", "running")) == (20, True)
+    assert [response.status_code for response in refused] == [409] * 4
+    assert all("GET /collections/a/reindex" in response.text for response in refused)
+    assert (searched.status_code, written.status_code) == (200, 204)
+    assert (last["state"], last["done"], last["error"]) == ("done", 20, None)
+    assert last["ended"].endswith("+00:00")
+
+
+async def test_reindex_changes_what_is_declared(start: Any) -> None:
+    async with start() as running:
+        client = await filled(running)
+        declared = {"fields": {"year": "integer"}, "windows": {"tokens": 16, "stride": 16}}
+        await client.post(f"{PATH}/reindex", json=declared)
+        await ended(client)
+        changed = (await client.get(PATH)).json()
+        await client.post(f"{PATH}/reindex", json={"windows": None})
+        await ended(client)
+        back = (await client.get(PATH)).json()
+    assert (changed["fields"], changed["windows"]) == tuple(declared.values())
+    assert (back["fields"], back["windows"]) == (declared["fields"], None)
+
+
+async def test_reindex_whose_fields_do_not_fit_fails_and_says_where(start: Any) -> None:
+    async with start() as running:
+        client = await filled(running)
+        odd = {"doc_id": "odd", "text": "t", "metadata": {"year": "old"}}
+        await client.post(f"{PATH}/documents", json={"documents": [odd]})
+        await client.post(f"{PATH}/reindex", json={"fields": {"year": "integer"}})
+        last = await ended(client)
+        kept = (await client.get(PATH)).json()
+    assert last["state"] == "failed"
+    assert "'odd'" in last["error"]
+    assert "integer" in last["error"]
+    assert (kept["fields"], kept["documents"]) == ({}, 21)
+
+
+async def test_reindex_cancelled_can_be_written_to_at_once(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with start() as running:
+        client = await filled(running)
+        encode = running.encoder.encode
+        slow = threading.Event()
+
+        def slowly(*args: Any, **kwargs: Any) -> Any:
+            slow.wait(0.2)
+            return encode(*args, **kwargs)
+
+        monkeypatch.setattr(running.encoder, "encode", slowly)
+        await client.post(f"{PATH}/reindex", json={"windows": {"tokens": 16, "stride": 8}})
+        cancelled = await client.delete(f"{PATH}/reindex")
+        written = await client.delete(f"{PATH}/documents/d1")
+        twice = await client.delete(f"{PATH}/reindex")
+        state = (await client.get(f"{PATH}/reindex")).json()["state"]
+        windows = (await client.get(PATH)).json()["windows"]
+    assert (cancelled.status_code, written.status_code, twice.status_code) == (204, 204, 404)
+    assert (state, windows) == ("cancelled", None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"windows": {"tokens": 1000, "stride": 1000}},
+        {"windows": {"tokens": 16, "stride": 1}},
+        {"fields": {"a.b": "string"}},
+        {"model": "x"},
+    ],
+)
+async def test_reindex_that_cannot_be_is_refused(start: Any, body: dict[str, Any]) -> None:
+    async with start() as running:
+        client = await filled(running)
+        response = await client.post(f"{PATH}/reindex", json=body)
+        missing = await client.post("/collections/b/reindex")
+    assert (response.status_code, missing.status_code) == (422, 404)
+
+
+async def test_collection_deleted_while_encoded_anew_is_gone(start: Any) -> None:
+    async with start() as running:
+        client = await filled(running)
+        await client.post(f"{PATH}/reindex")
+        deleted = await client.delete(PATH)
+        running.service.guard.settle("a", 5)
+        names = list(running.store.made)
+    assert (deleted.status_code, names) == (204, [])
+
+
+async def test_snapshots_are_made_listed_restored_and_deleted(start: Any) -> None:
+    async with start() as running:
+        client = await filled(running)
+        made = await client.post(f"{PATH}/snapshots")
+        name = made.json()["name"]
+        await client.delete(PATH)
+        listed = (await client.get(f"{PATH}/snapshots")).json()["snapshots"]
+        restored = await client.post(f"{PATH}/snapshots/{name}/restore")
+        beside = await client.post(f"{PATH}/snapshots/{name}/restore", json={"collection": "b"})
+        deleted = await client.delete(f"{PATH}/snapshots/{name}")
+        gone = await client.delete(f"{PATH}/snapshots/{name}")
+    assert (made.status_code, made.json()["documents"]) == (201, 20)
+    assert listed == [made.json()]
+    assert (restored.json()["documents"], beside.json()["name"]) == (20, "b")
+    assert (deleted.status_code, gone.status_code) == (204, 404)
+
+
+@pytest.mark.parametrize(
+    "name", ["%2e%2e", "..%2f..", "x", NAME + "x", NAME[:-1], "%00", NAME.upper()]
+)
+async def test_snapshot_of_a_strange_name_leads_nowhere(start: Any, name: str) -> None:
+    async with start() as running:
+        client = await filled(running)
+        answers = [
+            await client.post(f"{PATH}/snapshots/{name}/restore"),
+            await client.delete(f"{PATH}/snapshots/{name}"),
+        ]
+    assert all(answer.status_code in (404, 405, 422) for answer in answers)
+
+
+async def test_restore_is_refused_where_it_would_do_harm(start: Any) -> None:
+    async with start(max_collections=1) as running:
+        client = await filled(running)
+        name = (await client.post(f"{PATH}/snapshots")).json()["name"]
+        path = f"{PATH}/snapshots/{name}/restore"
+        answers = [
+            await client.post(path),
+            await client.post(path, json={"collection": "b"}),
+            await client.post(path, json={"collection": "tyntegra--x"}),
+            await client.post(path, json={"replace": 1}),
+            await client.post(f"{PATH}/snapshots/{NAME}/restore"),
+            await client.post(path, json={"replace": True}),
+        ]
+    assert [answer.status_code for answer in answers] == [409, 409, 422, 422, 404, 200]
+
+
+async def test_snapshot_on_a_full_disk_is_a_503_with_the_reason(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(name: str, target: Path) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def failed(name: str, target: Path) -> Path:
+        raise StoreError("2 MiB are free.")
+
+    async with start() as running:
+        client = await filled(running)
+        monkeypatch.setattr(running.store, "snapshot", full)
+        first = await client.post(f"{PATH}/snapshots")
+        monkeypatch.setattr(running.store, "snapshot", failed)
+        second = await client.post(f"{PATH}/snapshots")
+        listed = (await client.get(f"{PATH}/snapshots")).json()
+    assert (first.status_code, second.status_code) == (503, 503)
+    assert "No space left" in first.json()["detail"]
+    assert listed == {"snapshots": []}
+
+
+async def test_snapshots_wait_for_each_other_within_bounds(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    async with start() as running:
+        client = await filled(running)
+        snapshot = running.store.snapshot
+
+        def slowly(name: str, target: Path) -> Path:
+            go_on.wait(10)
+            return snapshot(name, target)
+
+        monkeypatch.setattr(running.store, "snapshot", slowly)
+        asked = [asyncio.create_task(client.post(f"{PATH}/snapshots")) for _ in range(7)]
+        await asyncio.sleep(0.1)
+        searched = await client.post("/search", json={"collection": "a", "queries": "text"})
+        go_on.set()
+        statuses = sorted([(await each).status_code for each in asked])
+    assert searched.status_code == 200
+    assert statuses == [201] * 5 + [429] * 2
