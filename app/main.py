@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -50,7 +51,7 @@ def open_encoder(settings: Settings) -> Encoder:
     # of each other and of the model.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if settings.dictionaries:
-        load_lexicon(settings.dictionaries)  # now, so that a faulty one ends the start
+        _read_dictionaries(settings.dictionaries)  # now, so that a faulty one ends the start
     from app.encoder.encoder import TextEncoder
     from app.encoder.hardware import Hardware
 
@@ -69,6 +70,13 @@ def open_encoder(settings: Settings) -> Encoder:
         max_batch_tokens=settings.max_batch_tokens,
         queue_texts=settings.queue_texts,
     )
+
+
+def _read_dictionaries(path: Path) -> None:
+    try:
+        load_lexicon(path)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"TYNTEGRA_DICTIONARIES: {error.message}") from error
 
 
 def create_app(

@@ -183,6 +183,7 @@ def test_stop_closes_encoder_and_store(start: Any) -> None:
         (SERVE, {"store": "postgresql://u:p@127.0.0.1:9/d"}, "PostgreSQL at 127.0.0.1:9/d cannot"),
         (SERVE, {"keys": "/nowhere"}, "TYNTEGRA_KEYS"),
         (SERVE, {"state": "/proc/nowhere"}, "/proc/nowhere"),
+        (SERVE, {"dictionaries": "/nowhere"}, "TYNTEGRA_DICTIONARIES: /nowhere has no dictionary"),
         (UVICORN, {"artifact": "/nowhere"}, "/nowhere"),
         (UVICORN, {"artifakt": "x"}, "did you mean TYNTEGRA_ARTIFACT?"),
     ],

@@ -2,7 +2,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.text.normalize import normalize
 from app.text.perturbations.edits import Draw, Edit, apply_edits, fits
+from app.text.perturbations.family import changes
 
 
 @st.composite
@@ -27,6 +29,19 @@ def test_apply_edits_in_any_order_equals_replacing_from_the_right(case, random):
         expected = expected[: edit.start] + edit.after + expected[edit.end :]
     random.shuffle(edits)
     assert apply_edits(text, edits) == expected
+
+
+LETTERS = st.text(
+    st.sampled_from("ab \t\u00a0\x00\x1f\u0301\u0323e\u0301\u1100\u1161각 "), max_size=12
+)
+
+
+@settings(deadline=None, max_examples=500)
+@given(LETTERS, LETTERS, LETTERS, LETTERS)
+def test_changes_tells_what_normalizing_both_texts_tells(left, before, after, right):
+    text = left + before + right
+    edit = Edit(len(left), len(left) + len(before), before, after)
+    assert changes(text, edit) is (normalize(left + after + right) != normalize(text))
 
 
 def test_apply_edits_known_edits_give_known_text():

@@ -1,5 +1,6 @@
 """What a family is, and what one proposes for a text, in a seeded order."""
 
+import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from app.text.perturbations.edits import Draw, Edit, apply_edits, fits
 from app.text.perturbations.passage import Passage
 
 ANY_SCRIPT = ("*",)
+_FOLDED = re.compile(r"[\s\x00-\x1f\x7f-\x9f]")
 Need = Literal["lang", "dictionary", "token_neighbors"]
 _MISSING: dict[Need, str] = {
     "lang": "the lang of the query",
@@ -137,15 +139,23 @@ def perturb(
 
 
 def changes(text: str, edit: Edit) -> bool:
-    """Tell whether a text is another one after an edit and normalization."""
-    before, after = edit.before, edit.after
-    if before.isascii() and after.isascii() and (before + after).isprintable():
-        if before.strip(" ") == before and after.strip(" ") == after:
-            return before != after
-    elif not any(c.isspace() or not c.isprintable() for c in before + after):
-        # Canonical equivalence cancels: what stands around the edit does not matter.
-        return unicodedata.normalize("NFC", before) != unicodedata.normalize("NFC", after)
-    return normalize(apply_edits(text, (edit,))) != normalize(text)
+    """Tell whether a text is another one after an edit and normalization.
+
+    Only what stands beside the edit is looked at: canonical equivalence cancels on both sides, and
+    white space is folded no further than it reaches.
+    """
+    start, end = edit.start, edit.end
+    if not _FOLDED.search(edit.before + edit.after):
+        return unicodedata.normalize("NFC", edit.before) != unicodedata.normalize("NFC", edit.after)
+    while start and _FOLDED.match(text, start - 1):
+        start -= 1
+    while end < len(text) and _FOLDED.match(text, end):
+        end += 1
+    # A letter stands for what is beyond; nothing does at the ends, where white space goes.
+    left, right = "x" * (start > 0), "x" * (end < len(text))
+    before = f"{left}{text[start:end]}{right}"
+    after = f"{left}{text[start : edit.start]}{edit.after}{text[edit.end : end]}{right}"
+    return normalize(before) != normalize(after)
 
 
 def _composed(edit: Edit) -> Edit:

@@ -55,7 +55,7 @@ def propose(passage: Passage, draw: Draw, context: Context) -> Iterator[Edit]:
         for form in dict.fromkeys(forms):
             yield from _kept(passage, cluster.start, cluster.end, form)
         # A mark goes with the space before it where one too many would be left.
-        before = passage.text[: cluster.start][-1:].isspace()
+        before = passage.text[max(0, cluster.start - 1) : cluster.start].isspace()
         after = passage.text[cluster.end : cluster.end + 1]
         start = cluster.start - (before and (not after or after.isspace()))
         yield from _kept(passage, start, cluster.end, "")
