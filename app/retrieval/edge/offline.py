@@ -78,7 +78,7 @@ def _run(command: list[str], cancelled: Callable[[], bool]) -> Account:
                     child.kill()
     if child.returncode == 0:
         return Account(*json.loads(output))
-    reason = output.strip() or errors.strip()[-300:] or "no output"
+    reason = json.loads(output) if output else errors.strip()[-300:] or "no output"
     if child.returncode < 0:
         reason = f"killed by {signal.Signals(-child.returncode).name}"
     action, directory, shard = command[:3]

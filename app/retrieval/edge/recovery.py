@@ -127,8 +127,8 @@ def _require_acknowledged(directory: Path, shard_name: str, found: Account) -> N
     if found not in accounts:
         wanted = " or ".join(sorted({str(account.documents) for account in accounts}))
         raise StoreError(
-            f"{found.documents} documents are there, but they are not the {wanted} that were "
-            f"acknowledged; to go on with them remove {layout.account_path(directory, shard_name)}"
+            f"{found.documents} documents are there, but they are not those that were acknowledged "
+            f"({wanted}); to go on with them remove {layout.account_path(directory, shard_name)}"
         )
 
 
