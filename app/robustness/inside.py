@@ -12,7 +12,7 @@ from app.errors import InvalidInputError
 Array = NDArray[np.float32]
 Floats = NDArray[np.floating[Any]]
 
-RUN_TOKENS = 8192
+RUN_TOKENS = 1024
 """Most tokens of one run of a graph, unless said otherwise: what a few CPU cores fill."""
 _TABLE_BLOCK = 4096
 

@@ -1,0 +1,293 @@
+"""Attacks from the inside against a live collection, and certificates beside them.
+
+Attacks pull at a copy of the collection's vectors in memory; what they find is searched for in the
+live store, exactly, and the rank reported is that one. Noise on embeddings is searched for by its
+vector, for it has no text.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import InvalidInputError
+from app.retrieval.store import Encode, VectorStore
+from app.robustness.aim import Demote
+from app.robustness.ball import Ball
+from app.robustness.bounds import Confidence, preference
+from app.robustness.certificates import Certificate, gaussian_certificate
+from app.robustness.descent import Descent, Pushed, push, scatter
+from app.robustness.goal import SEARCH_DEPTH, Demotion, Standing
+from app.robustness.hotflip import Flipped, Flips, flip_tokens
+from app.robustness.margin import Margin, margin_radius
+from app.robustness.pool import Pool, collect
+from app.robustness.report import Outcome
+from app.robustness.smoothing import Lens, noisy_vectors
+from app.robustness.substitution import Speller, row_of
+from app.robustness.trigger import Search, Trigger, find_trigger
+from app.text.perturbations.edits import Edit
+
+InsideAttack = Literal["embedding_pgd", "embedding_noise", "token_exchange", "universal_trigger"]
+Stop = Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A query with its goal; all cases of a call have one ``top_k``."""
+
+    text: str
+    goal: Demotion
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What became of one query under one attack.
+
+    Attributes:
+        attack: Which one.
+        outcome: As in ``report.ProbeResult``.
+        clean: Where the query stands.
+        worst: Where the worst that was found stands, by a search of the live store.
+        text: The worst text, normalized; None for noise on embeddings.
+        edits: What was exchanged in the normalized query.
+        size: Frobenius norm of the noise in mean token norms, the unit of certificates; 0 for
+            texts.
+        shift: How far the vector moved, the unit of output margins.
+        calls: Texts through the graph until the first success, or until the end.
+        complete: Whether the budget was used.
+    """
+
+    attack: InsideAttack
+    outcome: Outcome
+    clean: Standing
+    worst: Standing
+    text: str | None
+    edits: tuple[Edit, ...]
+    size: float
+    shift: float
+    calls: int
+    complete: bool
+
+
+class WhiteBoxProbe:
+    """One collection seen through one white box.
+
+    Attributes:
+        pool: The collection's vectors in memory.
+        lens: The encoder, plain or smoothed.
+    """
+
+    def __init__(
+        self,
+        lens: Lens,
+        speller: Speller,
+        store: VectorStore,
+        collection: str,
+        encode: Encode | None = None,
+    ) -> None:
+        """Read the collection's vectors.
+
+        Args:
+            lens: The encoder, plain or smoothed.
+            speller: Its tokenizer.
+            store: Where the collection is.
+            collection: Its name.
+            encode: The encoder that serves queries, if it is another than the white box: an int8
+                graph beside a white box in fp32. Texts are ranked by it, one at a time.
+
+        Raises:
+            NotFoundError: If there is no such collection.
+            InvalidInputError: If it is empty or too large, or its vectors are of another length.
+        """
+        self.lens, self._speller, self._store, self._name = lens, speller, store, collection
+        self._encode = encode
+        self.pool: Pool = collect(store, collection)
+        if not self.pool.complete:
+            raise InvalidInputError(
+                f"The collection {collection} has more passages than the {len(self.pool.vectors)} "
+                "that a white-box attack can hold in memory; probe a smaller collection."
+            )
+
+    def push(
+        self, cases: Sequence[Case], ball: Ball, descent: Descent, *, stop: Stop = lambda: False
+    ) -> list[Finding]:
+        """Search for the worst noise on embeddings; see ``descent.push``."""
+        return self._noise("embedding_pgd", cases, ball, descent, stop)
+
+    def scatter(
+        self, cases: Sequence[Case], ball: Ball, descent: Descent, *, stop: Stop = lambda: False
+    ) -> list[Finding]:
+        """Try random noise of the same size and number; see ``descent.scatter``."""
+        return self._noise("embedding_noise", cases, ball, descent, stop)
+
+    def exchange(
+        self, cases: Sequence[Case], flips: Flips, *, stop: Stop = lambda: False
+    ) -> list[Finding]:
+        """Search for the worst exchange of tokens; see ``hotflip.flip_tokens``."""
+        if not cases:
+            return []
+        texts = [case.text for case in cases]
+        vectors, clean = self._clean(cases)
+        found = flip_tokens(self.lens, self._speller, texts, self._aim(cases), flips, stop=stop)
+        after = self._served([one.text for one in found])
+        worst = self._stand(list(after), cases)
+        return [
+            _of_text(case, one, before, now, float(np.linalg.norm(moved - vector)))
+            for case, one, before, now, moved, vector in zip(
+                cases, found, clean, worst, after, vectors, strict=True
+            )
+        ]
+
+    def trigger(
+        self, known: Sequence[Case], others: Sequence[Case], search: Search, *, stop: Stop
+    ) -> tuple[Trigger, list[Finding]]:
+        """Find a trigger with some queries, and see what it does to others.
+
+        Returns:
+            The trigger, and a finding for each of the others.
+        """
+        aim = self._aim(known)
+        texts = [case.text for case in known]
+        found = find_trigger(self.lens, self._speller, texts, aim, search, stop=stop)
+        if not others:
+            return found, []
+        vectors, clean = self._clean(others)
+        read = self._speller.read([found.on(case.text) for case in others])
+        after = self._served([one.text for one in read])
+        worst = self._stand(list(after), others)
+        return found, [
+            Finding(
+                "universal_trigger",
+                _outcome(case, before, now, tried=True),
+                before,
+                now,
+                text.text,
+                (Edit(0, 0, "", f"{found.text} "),),
+                0.0,
+                float(np.linalg.norm(moved - vector)),
+                1,
+                found.complete,
+            )
+            for case, before, now, text, moved, vector in zip(
+                others, clean, worst, read, after, vectors, strict=True
+            )
+        ]
+
+    def margins(self, cases: Sequence[Case]) -> list[Margin]:
+        """Bound how far each query's vector may move; see ``margin.margin_radius``."""
+        vectors, _ = self._clean(cases)
+        return [
+            margin_radius(vector, self.pool, case.goal.relevant, case.goal.top_k)
+            for vector, case in zip(vectors, cases, strict=True)
+        ]
+
+    def certify(
+        self, case: Case, confidence: Confidence, *, stop: Stop = lambda: False
+    ) -> Certificate | None:
+        """Certify a query's smoothed search; None if stopped before it began.
+
+        Raises:
+            InvalidInputError: If the lens is not smoothed.
+        """
+        noise = self.lens.noise
+        if noise is None:
+            raise InvalidInputError(
+                "The encoder is not smoothed, so there is nothing to certify; give sigma and "
+                "samples."
+            )
+        if stop():
+            return None
+        (read,) = self._speller.read([case.text])
+        samples = noisy_vectors(self.lens.inside, row_of(read), noise)
+        low = preference(samples, self.pool, case.goal.relevant, case.goal.top_k, confidence)
+        sigma, unit = noise.entry_sigma(self.lens.inside), self.lens.inside.mean_norm
+        return gaussian_certificate(low, sigma, unit, noise.samples, confidence)
+
+    def _noise(
+        self,
+        attack: InsideAttack,
+        cases: Sequence[Case],
+        ball: Ball,
+        descent: Descent,
+        stop: Stop,
+    ) -> list[Finding]:
+        if not cases:
+            return []
+        rows = [row_of(one) for one in self._speller.read([case.text for case in cases])]
+        search = push if attack == "embedding_pgd" else scatter
+        vectors = _units(self.lens.texts(rows))
+        clean = self._stand(list(vectors), cases)
+        found = search(self.lens, rows, self._aim(cases), ball, descent, stop=stop)
+        worst = self._stand([one.vector for one in found], cases)
+        return [
+            _of_noise(attack, case, one, before, after)
+            for case, one, before, after in zip(cases, found, clean, worst, strict=True)
+        ]
+
+    def _aim(self, cases: Sequence[Case]) -> Demote:
+        depths = {case.goal.top_k for case in cases}
+        if len(depths) != 1:
+            raise InvalidInputError(f"Got cases with top_k {sorted(depths)}; expected one of all.")
+        return Demote(self.pool, [case.goal.relevant for case in cases], depths.pop())
+
+    def _clean(self, cases: Sequence[Case]) -> tuple[NDArray[np.float32], list[Standing]]:
+        vectors = self._served([case.text for case in cases])
+        return vectors, self._stand(list(vectors), cases)
+
+    def _served(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Encode texts as a search does, shape (texts, dim)."""
+        if self._encode is not None:
+            return np.concatenate([self._encode([text]) for text in texts])
+        return _units(self.lens.texts([row_of(one) for one in self._speller.read(texts)]))
+
+    def _stand(
+        self, vectors: Sequence[NDArray[np.float32]], cases: Sequence[Case]
+    ) -> list[Standing]:
+        """Search the live store for vectors, deep enough to see where the documents stand."""
+        depth = min(SEARCH_DEPTH, max(1, self._store.describe(self._name).count))
+        found = self._store.search(self._name, np.array(vectors), depth, exact=True)
+        return [case.goal.stand(hits, depth) for case, hits in zip(cases, found, strict=True)]
+
+
+def _of_noise(
+    attack: InsideAttack, case: Case, one: Pushed, clean: Standing, worst: Standing
+) -> Finding:
+    # A text all of whose tokens are special has nothing that may move.
+    tried = one.calls > 0 or one.success
+    outcome = _outcome(case, clean, worst, tried=tried)
+    return Finding(
+        attack, outcome, clean, worst, None, (), one.size, one.shift, one.calls, one.complete
+    )
+
+
+def _of_text(case: Case, one: Flipped, clean: Standing, worst: Standing, shift: float) -> Finding:
+    outcome = _outcome(case, clean, worst, tried=one.calls > 0 or one.success)
+    if outcome == "held" and one.complete and not one.applicable:
+        outcome = "not_applicable"
+    return Finding(
+        "token_exchange",
+        outcome,
+        clean,
+        worst,
+        one.text,
+        one.edits,
+        0.0,
+        shift,
+        one.calls,
+        one.complete,
+    )
+
+
+def _outcome(case: Case, clean: Standing, worst: Standing, *, tried: bool) -> Outcome:
+    if case.goal.reached(clean):
+        return "not_eligible"
+    if not tried:
+        return "not_reached"
+    return "success" if case.goal.reached(worst) else "held"
+
+
+def _units(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
