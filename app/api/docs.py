@@ -13,7 +13,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
+from app.api.streams import NDJSON
 from app.api.wire import JSON
+
+SNAPSHOT = "20261125t101500z-0123ab"
 
 router = APIRouter(include_in_schema=False)
 
@@ -103,7 +106,7 @@ def _operation(document: dict[str, Any], path: str, method: str, operation: dict
         for parameter in operation.get("parameters", [])
     ]
     url = f"http://localhost:8000{path}".replace("{name}", "demo").replace("{doc_id}", "a")
-    url = url.replace("{model}", "tyntegra-static")
+    url = url.replace("{model}", "tyntegra-static").replace("{snapshot}", SNAPSHOT)
     command = f"curl -X {method} '{url}'" if method != "GET" else f"curl '{url}'"
     if "requestBody" in operation:
         schema = operation["requestBody"]["content"]["application/json"]["schema"]
@@ -112,6 +115,8 @@ def _operation(document: dict[str, Any], path: str, method: str, operation: dict
         body = json.dumps(_example(document["components"]["schemas"][named]), ensure_ascii=False)
         if body != "{}":
             command += f" -H 'Content-Type: application/json' -d '{body}'"
+        if NDJSON in operation["requestBody"]["content"]:
+            command += f"\ncurl -X {method} '{url}' -H 'Content-Type: {NDJSON}' -T documents.jsonl"
     parts.append(f"<pre>{escape(command)}</pre><table><caption>Answers</caption>")
     for status, response in operation["responses"].items():
         content = response.get("content", {})
@@ -151,6 +156,8 @@ def _kind(field: dict[str, Any]) -> str:
         bounds = _range(field, "minItems", "maxItems")
         many = f"list of {bounds} times " if bounds else "list of "
         return many + _kind(field.get("items", {}))
+    for pattern, values in field.get("patternProperties", {}).items():
+        return f"{kind} of {_kind(values)}{_bounds(field)}, names matching {pattern}"
     return kind + _bounds(field)
 
 

@@ -101,6 +101,7 @@ async def test_openapi_documents_problems_and_references_resolve(start: Any) -> 
         ("query_id", "string, 1 to 128 characters"),
         ("collection", "string, matching ^"),
         ("metadata", "object, at most 64 entries"),
+        ("stride", "integer, 1 to 32768"),
         ("dimensions", "integer, 1 to 65536 or null"),
     ],
 )
@@ -108,6 +109,17 @@ async def test_docs_show_the_bounds_of_a_field(start: Any, field: str, bounds: s
     async with start() as running:
         html = (await running.client.get("/docs")).text
     assert f"<th><code>{field}</code></th><td>{bounds}" in html
+
+
+async def test_docs_show_what_fields_may_be_declared_and_how_to_upload(start: Any) -> None:
+    async with start() as running:
+        html = (await running.client.get("/docs")).text
+    kinds = " or ".join(
+        f"&quot;{kind}&quot;" for kind in ("string", "integer", "number", "boolean")
+    )
+    assert f"object of {kinds}, at most 32 entries, names matching ^[A-Za-z_]" in html
+    assert "Content-Type: application/x-ndjson&#x27; -T documents.jsonl" in html
+    assert "{snapshot}&#x27;" not in html
 
 
 async def test_docs_show_the_pattern_of_a_name_in_the_path(start: Any) -> None:
