@@ -62,12 +62,13 @@ class LostError(NotReadyError):
     """The connection broke; whether its transaction was committed is not known."""
 
 
-def explain(error: psycopg.Error, where: str) -> Exception:
+def explain(error: psycopg.Error, where: str, *, located: bool) -> Exception:
     """Turn an error of the server into one that callers understand.
 
     Args:
         error: The error.
-        where: Names the server and its database.
+        where: Names the server.
+        located: Say of a connection that failed what libpq says, which names host and role.
     """
     if isinstance(error, errors.UndefinedTable):
         return VanishedError()
@@ -75,6 +76,8 @@ def explain(error: psycopg.Error, where: str) -> Exception:
         if isinstance(error, kinds):
             return wrapped(words.format(where=where))
     if isinstance(error, psycopg.OperationalError) and _is_lost(error):
+        if not located:
+            return LostError(f"{where} broke the connection or cannot be reached; try again.")
         return LostError(
             f"{where} cannot be reached{_reason(error)}. Start it, or correct host, user and "
             "password in the store's URL."

@@ -1,6 +1,7 @@
 """Connections to the server: a pool with timeouts, and transactions that explain their errors.
 
-No message and no log line holds the URL: it may have a password. What the server says of a failed
+No message and no log line holds the URL: it may have a password. Callers learn where the server is
+only while the store is opened, later that is for the log alone. What the server says of a failed
 statement is logged at debug level only, because it may quote documents.
 """
 
@@ -17,7 +18,7 @@ from psycopg import IsolationLevel, conninfo, sql
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from app.errors import InvalidInputError, NotReadyError, OverloadedError
-from app.retrieval.postgres.faults import STATEMENT_S, explain
+from app.retrieval.postgres.faults import STATEMENT_S, LostError, explain
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 Cursor = psycopg.Cursor[tuple[Any, ...]]
@@ -57,6 +58,7 @@ class Database:
         }
         self.search_path = "public"
         self._closed = threading.Event()
+        self._started = False
         self._away_until = 0.0
         self._in_use = 0
         self._counting = threading.Lock()
@@ -104,8 +106,9 @@ class Database:
         self.search_path = sql.Identifier(schema).as_string()
 
     def start(self) -> None:
-        """Open the pool."""
+        """Open the pool; from now on messages no longer say where the server is."""
         self._pool.open()
+        self._started = True
 
     def close(self) -> None:
         """Close all connections; those in use close when they are given back."""
@@ -170,18 +173,23 @@ class Database:
             raise self._explain(error) from error
 
     def _explain(self, error: Exception) -> Exception:
-        where = f"PostgreSQL at {self.location}"
         if isinstance(error, PoolClosed) or self._closed.is_set():
             return NotReadyError("The store is closed; open it again.")
         if isinstance(error, psycopg.Error) and not isinstance(error, PoolTimeout):
-            _log.debug("%s: %s %s", where, error.sqlstate, error)
-            return explain(error, where)
+            explained = explain(error, self._where(), located=not self._started)
+            if isinstance(explained, LostError) and self._started:
+                _log.warning("PostgreSQL at %s: %s", self.location, " ".join(str(error).split()))
+            else:
+                _log.debug("PostgreSQL at %s: %s %s", self.location, error.sqlstate, error)
+            return explained
         if self._in_use >= self._pool.max_size:
             return OverloadedError("All connections to the store are busy; try again.")
         self._away_until = time.monotonic() + AWAY_S
+        _log.warning("PostgreSQL at %s does not answer", self.location)
         return self._away()
 
+    def _where(self) -> str:
+        return "PostgreSQL" if self._started else f"PostgreSQL at {self.location}"
+
     def _away(self) -> NotReadyError:
-        return NotReadyError(
-            f"PostgreSQL at {self.location} does not answer; start it, or check the network."
-        )
+        return NotReadyError(f"{self._where()} does not answer; start it, or check the network.")
