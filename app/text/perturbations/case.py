@@ -1,4 +1,4 @@
-"""Case lost or added, in the scripts that have it: a letter, or a whole word."""
+"""Case lost or added, in the scripts that have it: of a letter, a word, or the whole text."""
 
 from collections.abc import Iterator
 
@@ -26,7 +26,7 @@ SCRIPTS = (
 
 
 def propose(passage: Passage, draw: Draw, context: Context) -> Iterator[Edit]:
-    """Propose the other case for each letter, and capitals or small letters for each word."""
+    """Propose the other case for each letter, and capitals or small letters for words and text."""
     del draw, context  # few enough to propose them all
     for word in passage.words:
         start, end = word[0].start, word[-1].end
@@ -37,3 +37,7 @@ def propose(passage: Passage, draw: Draw, context: Context) -> Iterator[Edit]:
             swapped = cluster.text.swapcase()
             if swapped != cluster.text:
                 yield Edit(cluster.start, cluster.end, cluster.text, swapped)
+    if len(passage.words) > 1:
+        start, end = passage.words[0][0].start, passage.words[-1][-1].end
+        text = passage.text[start:end]
+        yield from (Edit(start, end, text, form) for form in (text.upper(), text.lower()))

@@ -72,7 +72,7 @@ SCRIPTS = _scripts()
 
 
 def propose(passage: Passage, draw: Draw, context: Context) -> Iterator[Edit]:
-    """Propose the loss of each mark, and of all of a word, and one more mark for each letter."""
+    """Propose the loss of each mark, of all of a word and of the text, and a mark more a letter."""
     del context
     numbers = draw.numbers("marks", len(passage.letters)).tolist()
     for cluster, number in zip(passage.letters, numbers, strict=True):
@@ -87,12 +87,16 @@ def propose(passage: Passage, draw: Draw, context: Context) -> Iterator[Edit]:
         added = _bearable(cluster, decomposed)
         if added:
             yield _edit(cluster, added[number % len(added)])
-    for word in passage.words:
-        start, end = word[0].start, word[-1].end
-        text = passage.text[start:end]
-        plain = unicodedata.normalize("NFC", "".join(_without_marks(c.text) for c in word))
-        if plain not in (text, unicodedata.normalize("NFC", text)):
-            yield Edit(start, end, text, plain)
+    for clusters in (*passage.words, _from_first_to_last_letter(passage)):
+        if clusters:
+            start, end = clusters[0].start, clusters[-1].end
+            plain = "".join(_without_marks(cluster.text) for cluster in clusters)
+            yield Edit(start, end, passage.text[start:end], plain)
+
+
+def _from_first_to_last_letter(passage: Passage) -> tuple[Cluster, ...]:
+    letters = [index for index, cluster in enumerate(passage.clusters) if cluster.word >= 0]
+    return passage.clusters[letters[0] : letters[-1] + 1] if letters else ()
 
 
 def _without_marks(cluster: str) -> str:

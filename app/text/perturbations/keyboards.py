@@ -27,7 +27,8 @@ _SHIFTS = {"AE": (0, 0.0), "AD": (1, 0.5), "AC": (2, 0.75), "AB": (3, 1.25)}
 _ALONE = {"TLDE": (0, 0.0), "BKSL": (1, 13.5), "LSGT": (3, 1.25)}
 _TOUCHING = 0.8
 
-# Codes of groups of languages, or older ones, that the table has for languages of ours.
+# What the table has for languages of ours: their groups, older codes, or a language in the same
+# script that has letters of theirs.
 _GENERAL = {
     "arb": "ara",
     "pes": "fas",
@@ -57,7 +58,13 @@ _GENERAL = {
     "fuv": "ful",
     "zgh": "ber",
     "tzm": "ber",
-    "kab": "kab",
+    "pnb": "urd",
+    "skr": "urd",
+    "kas": "urd",
+    "azb": "fas",
+    "glk": "fas",
+    "mzn": "fas",
+    "sdh": "kur",
     "taq": "ber",
 }
 
