@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
@@ -16,6 +16,8 @@ from app.retrieval.store import Options, Page, VectorStore
 from app.windows import TokenStarts, split_documents
 
 PAGE = 256
+MOST_PASSAGES = 8192
+"""Passages that are encoded at a time: all are in memory at once."""
 TRIES, WAIT_S = 6, 1.0
 """How often a page is tried while the encoder is out of order, and the first wait between."""
 
@@ -170,11 +172,14 @@ class Reencoding:
         spans: list[list[Span]] = [[(0, len(text))] for text in texts]
         if windows := windows_of(self.options):
             spans = split_documents(texts, windows, self._encoder.token_starts)
-        passages = [
-            text[start:end] for text, some in zip(texts, spans, strict=True) for start, end in some
-        ]
-        vectors = self._encode(passages).vectors  # (passages, dim)
-        self._store.upsert(hidden, documents, vectors, spans)
+        for first, last in _groups([len(some) for some in spans]):
+            passages = [
+                text[start:end]
+                for text, some in zip(texts[first:last], spans[first:last], strict=True)
+                for start, end in some
+            ]
+            vectors = self._encode(passages).vectors  # (passages, dim)
+            self._store.upsert(hidden, documents[first:last], vectors, spans[first:last])
 
     def _encode(self, passages: list[str]) -> Any:
         for attempt in range(TRIES - 1):
@@ -189,3 +194,14 @@ class Reencoding:
         with self._deciding:
             if self.is_open:
                 self.progress = replace(self.progress, **changes)
+
+
+def _groups(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Cut documents of so many passages into runs of about ``MOST_PASSAGES``."""
+    first = size = 0
+    for last, more in enumerate(sizes):
+        if size and size + more > MOST_PASSAGES:
+            yield first, last
+            first, size = last, 0
+        size += more
+    yield first, len(sizes)

@@ -135,9 +135,13 @@ class Reindexer:
                     f"Collection {name!r} is not being reindexed; there is nothing to cancel."
                 ) from None
 
-    def close(self) -> None:
-        """Stop after the present page; the next start goes on."""
+    def stop(self) -> None:
+        """Let it end after the present page, or when the encoder is closed."""
         self._stopping.set()
+
+    def close(self) -> None:
+        """Stop and wait for the end; the next start goes on."""
+        self.stop()
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _run(self, job: Reencoding) -> None:

@@ -21,7 +21,7 @@ from app.text.normalize import normalize
 
 TokenStarts = Callable[[Sequence[str]], list[NDArray[np.intp]]]
 """Normalized texts to the places where their tokens begin; see ``TextEncoder.token_starts``."""
-MOST_OVERLAP = 8
+MOST_OVERLAP = 4
 """Windows that a token may be part of: the stride is at least the window's length over this."""
 
 

@@ -13,7 +13,7 @@ from app.api.limits import INLINE_CHARS, clean_text
 from app.api.state import Service
 from app.binding import windows_of
 from app.encoder.jobs import BULK
-from app.errors import ConflictError, InvalidInputError, NotFoundError
+from app.errors import ConflictError, InvalidInputError, NotFoundError, TooLargeError
 from app.retrieval.checks import has_type
 from app.retrieval.documents import Document, Span
 from app.retrieval.filters import kind_of
@@ -25,6 +25,8 @@ from app.windows import split_documents
 ROUTE = "/collections/{name}/documents"
 BLOCK = 256
 """Passages that the encoder is sent at a time."""
+MOST_PASSAGES = 8192
+"""Passages of the documents that are encoded and stored together: all are in memory at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ async def prepare(
 
     Raises:
         InvalidInputError: As ``clean_document``.
-        TooLargeError: As ``clean_document``, or if a document has too many passages.
+        TooLargeError: As ``clean_document``, or if there are too many passages.
     """
 
     def work() -> Ready:
@@ -127,7 +129,13 @@ async def prepare(
             clean_document(one, collection, service.settings, f"{name}[{index}]")
             for index, one in enumerate(sent)
         ]
-        return split(service, collection, sent, texts, name)
+        ready = split(service, collection, sent, texts, name)
+        if len(ready.passages) > MOST_PASSAGES:
+            raise TooLargeError(
+                f"{name} have {len(ready.passages)} passages together; expected at most "
+                f"{MOST_PASSAGES}: send fewer at a time."
+            )
+        return ready
 
     if windows_of(collection.options) or sum(len(one.text) for one in sent) > INLINE_CHARS:
         return await asyncio.to_thread(work)

@@ -27,7 +27,7 @@ class WindowsWire(Wire):
         ge=1,
         le=MOST_WINDOW,
         description="tokens from the begin of a passage to that of the next; at most `tokens`, at "
-        "least an eighth of it",
+        "least a quarter of it",
         examples=[96],
     )
 

@@ -139,13 +139,15 @@ class Service:
         self.phase = "stopped"
 
     def _close(self) -> None:
-        self.probes.close()
         if self._reindexer is not None:
-            self._reindexer.close()
+            self._reindexer.stop()
+        self.probes.close()
         self.copies.close()
         self.stores.close()
         if self._encoder is not None:
             self._encoder.close()
+        if self._reindexer is not None:
+            self._reindexer.close()  # now that the encoder gives up what it was sent
         if self._store is not None:
             self._store.close()
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from app.api.adding import (
+    MOST_PASSAGES,
     Filled,
     Ready,
     clean_document,
@@ -82,6 +83,11 @@ async def encode_lines(service: Service, collection: Collection, lines: Sequence
 async def _fill(service: Service, collection: Collection, batch: Batch, good: list[Good]) -> None:
     try:
         ready = await asyncio.to_thread(_split, service, collection, good)
+        if len(good) > 1 and len(ready.passages) > MOST_PASSAGES:
+            half = len(good) // 2
+            await _fill(service, collection, batch, good[:half])
+            await _fill(service, collection, batch, good[half:])
+            return
         filled = await _patiently(lambda: encode_ready(service, ready))
     except REFUSED as error:
         if len(good) == 1:

@@ -117,6 +117,18 @@ async def test_long_documents_are_split_and_may_be_longer(start: Any) -> None:
     assert hits.json()["results"][0]["hits"][0]["doc_id"] == "a"
 
 
+async def test_documents_of_too_many_passages_together_are_refused(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.api.adding.MOST_PASSAGES", 5)
+    documents = [{"doc_id": str(n), "text": "w " * 40} for n in range(2)]
+    async with start() as running:
+        await running.client.put(PATH, json=DECLARED)
+        response = await running.client.post(f"{PATH}/documents", json={"documents": documents})
+    assert (response.status_code, running.store.made["a"].entries) == (413, {})
+    assert "documents have 8 passages together" in response.json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -68,6 +68,8 @@ async def test_upload_refuses_lines_as_single_documents_and_stores_the_rest(star
         13: line("é" * 300),
         14: b'{"doc_id": "x", "text": "a\x00b"}\n',
         15: b"NaN\n",
+        16: b'{"doc_id": "\\udc00", "text": "t"}\n',
+        17: b'{"doc_id": "x", "text": "t", "metadata": {"\\udc00": 1}}\n',
     }
     async with start(max_body_bytes=2048, max_text_chars=100) as running:
         await running.client.put("/collections/a", json={"fields": fields})
@@ -86,14 +88,13 @@ async def test_upload_refuses_lines_as_single_documents_and_stores_the_rest(star
                 found[number]["type"],
             )
     assert sorted(found) == sorted(wrong)
-    assert [found[n]["status"] for n in sorted(found)] == [422] * 4 + [413] + [422] * 3 + [413] + [
-        422
-    ] * 5
+    statuses = [found[n]["status"] for n in sorted(found)]
+    assert statuses == [422] * 4 + [413] + [422] * 3 + [413] + [422] * 7
     assert found[2]["errors"] == [{"pointer": "#/text", "detail": "Field required"}]
     assert "year" in found[9]["detail"]
     assert "declares it as integer" in found[9]["detail"]
     assert events(response)[-1] == {
-        "event": "done", "line": 18, "stored": 2, "refused": 14, "truncated": 0, "lines": 18,
+        "event": "done", "line": 20, "stored": 2, "refused": 16, "truncated": 0, "lines": 20,
     }  # fmt: skip
 
 
@@ -261,6 +262,27 @@ async def test_upload_splits_long_documents_in_windows(start: Any) -> None:
         spans = running.store.made["a"].entries["a"].spans
     assert [text[start:end].split()[0] for start, end in spans] == ["w0", "w8", "w16", "w24"]
     assert errors(response)[2]["status"] == 413
+
+
+async def test_upload_of_many_passages_is_encoded_in_parts(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upload, "MOST_PASSAGES", 6)
+    text = " ".join(f"w{n}" for n in range(40))  # 5 passages
+    async with start() as running:
+        await running.client.put("/collections/a", json={"windows": {"tokens": 8, "stride": 8}})
+        sizes: list[int] = []
+        upsert = running.store.upsert
+
+        def noted(name: str, documents: Any, vectors: Any, spans: Any) -> int:
+            sizes.append(len(vectors))
+            return upsert(name, documents, vectors, spans)
+
+        monkeypatch.setattr(running.store, "upsert", noted)
+        response = await send(running, [line("a", text), line("b"), line("c", text), line("d")])
+        names = list(running.store.made["a"].entries)
+    assert (names, sizes) == (["a", "b", "c", "d"], [6, 6])
+    assert events(response)[-1]["stored"] == 4
 
 
 async def test_upload_reports_documents_found_by_their_beginning_only(start: Any) -> None:

@@ -119,6 +119,17 @@ def test_reindex_can_split_documents_in_windows(world: World) -> None:
     assert [long.text[start:end].split()[0] for start, end in page.spans[0]] == ["w0", "w8", "w16"]
 
 
+def test_reindex_encodes_many_passages_in_parts(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.reencoding.MOST_PASSAGES", 100)
+    world.slow.permits.release(9)
+    world.begin()
+    assert world.ended().state == "done"
+    assert world.slow.calls == 3 + 3 + 1
+    assert world.slow.texts == [f"text number {n}" for n in range(2 * PAGE + 1)]
+
+
 def test_reindex_refuses_writes_meanwhile_and_lets_them_again(world: World) -> None:
     world.begin()
     world.wait(lambda progress: progress.state == "running")
