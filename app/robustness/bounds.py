@@ -153,6 +153,28 @@ def preference(
     return float(min(1.0, max(-1.0, kth.max())))
 
 
+def set_preference(
+    samples: NDArray[np.floating], pool: Pool, members: frozenset[str], confidence: Confidence
+) -> float:
+    """Bound from below by how much each of some documents is preferred to every other one.
+
+    While it stays above 0 the set of the first hits is these documents, in whatever order.
+
+    Args:
+        samples: As for ``preference``.
+        pool: All documents of the collection.
+        members: Names of the first hits.
+        confidence: How sure to be; alpha is divided by the number of members.
+    """
+    _, others = pool.parts(members)
+    shared = Confidence(confidence.alpha / max(1, len(members)), confidence.method)
+    lows = [
+        preference(samples, pool.joined(name, others), frozenset([name]), 1, shared)
+        for name in sorted(members)
+    ]
+    return min(lows, default=1.0)
+
+
 def _lows(
     samples: NDArray[np.float64],
     ours: NDArray[np.floating],

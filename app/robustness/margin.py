@@ -73,6 +73,23 @@ def margin_radius(
     return _margin(float(kth.max()), tight=top_k == 1 and len(planes) == 1)
 
 
+def set_radius(query: NDArray[np.floating], pool: Pool, top_k: int) -> Margin:
+    """Bound how far a query may move with the set of its first ``top_k`` hits staying the same.
+
+    Each of them has to stay above every other document; the nearest of all these planes decides.
+    """
+    if not 1 <= top_k < len(pool.doc_ids):
+        return Margin(WHOLE_SPHERE, WHOLE_SPHERE, tight=False)
+    scores = pool.best(pool.scores(np.asarray(query)[None]))[0]
+    order = sorted(range(len(scores)), key=lambda place: (-scores[place], pool.doc_ids[place]))
+    members = [pool.doc_ids[place] for place in order[:top_k]]
+    _, others = pool.parts(members)
+    return min(
+        (margin_radius(query, pool.joined(name, others), frozenset([name]), 1) for name in members),
+        key=lambda margin: margin.radius,
+    )
+
+
 def exclusion_radius(query: NDArray[np.floating], pool: Pool, target: str, top_k: int) -> Margin:
     """Bound how far a query may move with a document staying *out* of the top k (promotion).
 

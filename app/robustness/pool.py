@@ -84,6 +84,16 @@ class Pool:
         inside = self.mask(doc_ids)
         return self._those(inside), self._those(~inside)
 
+    def joined(self, doc_id: str, others: "Pool") -> "Pool":
+        """One of its documents together with those of another pool."""
+        one, _ = self.parts([doc_id])
+        return Pool(
+            (*one.doc_ids, *others.doc_ids),
+            np.concatenate([one.vectors, others.vectors]),
+            np.concatenate([one.sizes, others.sizes]),
+            others.complete,
+        )
+
     def _those(self, wanted: NDArray[np.bool_]) -> "Pool":
         return Pool(
             tuple(np.array(self.doc_ids, dtype=object)[wanted]),

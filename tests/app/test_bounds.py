@@ -8,6 +8,7 @@ from app.robustness.bounds import (
     distance_to_mean,
     hoeffding,
     preference,
+    set_preference,
 )
 from app.robustness.pool import Pool, pool_of
 
@@ -120,6 +121,24 @@ def test_preference_over_blocks_is_that_of_one(monkeypatch):
     whole = preference(samples, pool, frozenset(["d3"]), 2, Confidence())
     monkeypatch.setattr("app.robustness.bounds._BLOCK", 6)
     assert preference(samples, pool, frozenset(["d3"]), 2, Confidence()) == whole
+
+
+def test_set_preference_is_the_least_over_all_pairs_across_its_border():
+    samples = scattered(np.random.default_rng(7), 200, 0.2)
+    vectors = documents(12, 4)
+    pool = pool_of([f"d{n}" for n in range(12)], vectors)
+    inside = [0, 4, 5]
+    found = set_preference(
+        samples, pool, frozenset(f"d{n}" for n in inside), Confidence(0.03, "hoeffding")
+    )
+    means = [
+        (vectors[a] - vectors[b]) @ samples.mean(axis=0) / np.linalg.norm(vectors[a] - vectors[b])
+        for a in inside for b in range(12) if b not in inside
+    ]  # fmt: skip
+    # Three members against nine others: 27 comparisons share alpha.
+    expected = min(means) - np.sqrt(2 * np.log(27 / 0.03) / 200)
+    assert found == pytest.approx(expected, abs=1e-6)
+    assert set_preference(samples, pool, frozenset(), Confidence()) == 1.0
 
 
 def test_preference_of_equal_documents_is_none():

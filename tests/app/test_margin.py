@@ -7,6 +7,7 @@ from app.robustness.margin import (
     exclusion_radius,
     margin_from_scores,
     margin_radius,
+    set_radius,
 )
 from app.robustness.pool import Pool, collect, pool_of
 
@@ -158,6 +159,21 @@ def test_exclusion_radius_of_two_documents_is_tight():
     found = exclusion_radius(np.array([1.0, 0.0]), pool, "b", 1)
     assert found.tight
     assert found.radius == pytest.approx(2 * np.sin(np.pi / 8), abs=1e-5)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_set_radius_no_vector_within_it_changes_the_first_hits_and_one_beyond_does(k):
+    rng = np.random.default_rng(9)
+    for trial in range(25):
+        pool = pool_of(names(10), documents(10, trial, DIM))
+        query = documents(1, 700 + trial, DIM)[0].astype(np.float64)
+        found = set_radius(query, pool, k)
+        for vector in on_the_sphere(query, 0.999 * found.radius, 300, rng):
+            assert top(vector, pool, k) == top(query, pool, k)
+        beyond = on_the_sphere(query, 1.05 * found.radius + 1e-3, 3000, rng)
+        assert any(top(vector, pool, k) != top(query, pool, k) for vector in beyond)
+    whole = pool_of(names(10), documents(10, 0, DIM))
+    assert set_radius(documents(1, 9, DIM)[0], whole, 10).radius == WHOLE_SPHERE
 
 
 def test_what_does_not_fit_is_refused():
