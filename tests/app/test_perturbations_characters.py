@@ -3,7 +3,7 @@ import unicodedata
 import pytest
 
 from app.text.normalize import normalize
-from app.text.perturbations import ocr
+from app.text.perturbations import diacritics, ocr
 from app.text.perturbations.confusable import LOOK_ALIKES, SCRIPTS, rare_look_alikes
 from app.text.perturbations.context import Context
 from app.text.perturbations.edits import apply_edits
@@ -11,10 +11,13 @@ from app.text.perturbations.family import why_not
 from app.text.perturbations.forms import SCRIPTS as FORM_SCRIPTS
 from app.text.perturbations.passage import Passage, clusters_of
 from app.text.perturbations.registry import FAMILIES, proposals
-from app.text.script import COMMON, script_of_character
+from app.text.script import COMMON, INHERITED, script_of_character
 
 from .perturbation_texts import TEXTS
 
+UNICODE_14 = pytest.mark.skipif(
+    unicodedata.unidata_version != "14.0.0", reason="this Python knows another version of Unicode"
+)
 EVERY_TEXT = pytest.mark.parametrize("text", TEXTS.values(), ids=list(TEXTS))
 
 
@@ -90,11 +93,12 @@ def test_form_decomposed_letters_are_undone_by_normalization_and_reported():
     assert "undone by normalization" in why_not(FAMILIES["form"], Context(), len(edits))
 
 
+@UNICODE_14
 def test_form_scripts_are_all_that_have_forms():
     letters = [chr(code) for code in range(0x12000) if unicodedata.category(chr(code))[0] in "LM"]
     composed = [c for c in letters if unicodedata.is_normalized("NFC", c)]
     apart = {script_of_character(c) for c in composed if not unicodedata.is_normalized("NFD", c)}
-    assert apart - {COMMON, "Zinh"} <= set(FORM_SCRIPTS)
+    assert apart - {COMMON, INHERITED} <= set(FORM_SCRIPTS)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +158,7 @@ def test_ocr_groups_are_normalized_and_of_their_script():
             for member in members:
                 assert normalize(member) == member
                 found = {script_of_character(c) for c in member}
-                assert found <= {script, COMMON, "Zinh"}, (script, member)
+                assert found <= {script, COMMON, INHERITED}, (script, member)
                 assert member.isdecimal() or len(clusters_of(member)) <= 2
 
 
@@ -189,3 +193,13 @@ def test_confusable_rare_look_alikes_are_letters_in_one_group():
 )
 def test_diacritics_word_typed_without_its_marks(text, after):
     assert after in texts_of("diacritics", text)
+
+
+@UNICODE_14
+def test_diacritics_scripts_are_those_of_all_marks_that_can_be_lost():
+    blocks = (range(0x300, 0x2000), range(0xA600, 0xAC00), range(0x10A00, 0x12000))
+    marks = (chr(code) for block in (*blocks, range(0x1E900, 0x1E960)) for code in block)
+    owners = {script_of_character(c) for c in marks if unicodedata.combining(c) in diacritics.LOST}
+    known = {*diacritics.COMPOSED, *diacritics.ADDED, *diacritics.NUKTAS, *owners}
+    assert known - {COMMON, INHERITED} == set(diacritics.SCRIPTS)
+    assert len(diacritics.SCRIPTS) == len(set(diacritics.SCRIPTS))

@@ -12,19 +12,18 @@ from collections.abc import Iterator
 from app.text.perturbations.context import Context
 from app.text.perturbations.edits import Draw, Edit
 from app.text.perturbations.passage import Cluster, Passage
-from app.text.script import COMMON, INHERITED, script_of_character
 
-_LOST = frozenset({7, 8, 107, 122, 202, 214, 216, *range(10, 37), *range(218, 241)})
+LOST = frozenset({7, 8, 107, 122, 202, 214, 216, *range(10, 37), *range(218, 241)})
 # Marks that a script's writers put on letters. Where the result must be one composed letter, so
-# that only letters come about that some language has, the mark is in _COMPOSED.
-_COMPOSED = {
+# that only letters come about that some language has, the mark is in COMPOSED.
+COMPOSED = {
     "Latn": "\u0300\u0301\u0302\u0303\u0308\u0323\u030c",
     "Grek": "\u0301\u0308",
     "Cyrl": "\u0306\u0308",
     "Hira": "\u3099\u309a",
     "Kana": "\u3099\u309a",
 }
-_ADDED = {
+ADDED = {
     "Arab": "\u064e\u064f\u0650\u0651",
     "Hebr": "\u05b0\u05b4\u05b7\u05b8",
     "Thai": "\u0e48\u0e49",
@@ -33,7 +32,7 @@ _ADDED = {
     "Syrc": "\u0730\u0733",
 }
 # Nuktas, which stand right after the consonant, and the consonants that take one.
-_NUKTAS = {"Deva": "\u093c", "Beng": "\u09bc", "Guru": "\u0a3c"}
+NUKTAS = {"Deva": "\u093c", "Beng": "\u09bc", "Guru": "\u0a3c"}
 _WITH_NUKTA = frozenset("कखगजडढफডঢযਸਖਗਜਫਲ")
 _NO_TONE = "\u0e30\u0e32\u0e33\u0e40\u0e41\u0e42\u0e43\u0e44\u0e2f\u0e46"
 _NO_TONE += "\u0eb0\u0eb2\u0eb3\u0ec0\u0ec1\u0ec2\u0ec3\u0ec4\u0eaf\u0ec6"
@@ -51,24 +50,15 @@ _PLAIN |= {
 }
 
 
-# Where Unicode encodes marks, but for musical and other symbols.
-_BLOCKS = (
-    range(0x300, 0x2000),
-    range(0xA600, 0xAC00),
-    range(0x10A00, 0x12000),
-    range(0x1E900, 0x1E960),
+# Written out, for finding them among all marks takes as long as all else at a start.
+_NAMES = (
+    "Latn Grek Cyrl Hira Kana Arab Hebr Thai Laoo Nkoo Syrc Deva Beng Guru Samr Mand Gujr "
+    "Orya Telu Knda Tibt Mymr Ethi Khmr Mong Limb Bugi Lana Bali Batk Lepc Bamu Kali Java "
+    "Tavt Khar Mani Rohg Yezi Sogd Ougr Kthi Cakm Mahj Shrd Khoj Sind Gran Newa Tirh Sidd "
+    "Takr Dogr Diak Gonm Adlm"
 )
-
-
-def _scripts() -> tuple[str, ...]:
-    """The scripts that marks are put on, or that have marks of their own to lose."""
-    lost = (chr(code) for block in _BLOCKS for code in block)
-    owners = (script_of_character(c) for c in lost if unicodedata.combining(c) in _LOST)
-    known = dict.fromkeys((*_COMPOSED, *_ADDED, *_NUKTAS, *owners))
-    return tuple(script for script in known if script not in (COMMON, INHERITED))
-
-
-SCRIPTS = _scripts()
+SCRIPTS = tuple(_NAMES.split())
+"""The scripts that marks are put on, or that have marks of their own to lose."""
 
 
 def propose(passage: Passage, draw: Draw, context: Context) -> Iterator[Edit]:
@@ -82,7 +72,7 @@ def propose(passage: Passage, draw: Draw, context: Context) -> Iterator[Edit]:
             continue
         decomposed = unicodedata.normalize("NFD", cluster.text)
         for place, mark in enumerate(decomposed):
-            if unicodedata.combining(mark) in _LOST:
+            if unicodedata.combining(mark) in LOST:
                 yield _edit(cluster, decomposed[:place] + decomposed[place + 1 :])
         added = _bearable(cluster, decomposed)
         if added:
@@ -104,7 +94,7 @@ def _without_marks(cluster: str) -> str:
     if cluster in _PLAIN:
         return _PLAIN[cluster]
     decomposed = unicodedata.normalize("NFD", cluster)
-    return "".join(c for c in decomposed if unicodedata.combining(c) not in _LOST)
+    return "".join(c for c in decomposed if unicodedata.combining(c) not in LOST)
 
 
 def _edit(cluster: Cluster, after: str) -> Edit:
@@ -113,13 +103,13 @@ def _edit(cluster: Cluster, after: str) -> Edit:
 
 
 def _bearable(cluster: Cluster, decomposed: str) -> list[str]:
-    if len(decomposed) == 1 and cluster.script in _COMPOSED:
-        marked = (decomposed + mark for mark in _COMPOSED[cluster.script])
+    if len(decomposed) == 1 and cluster.script in COMPOSED:
+        marked = (decomposed + mark for mark in COMPOSED[cluster.script])
         return [m for m in marked if len(unicodedata.normalize("NFC", m)) == 1]
-    if any(unicodedata.combining(c) in _LOST for c in decomposed):
+    if any(unicodedata.combining(c) in LOST for c in decomposed):
         return []
     if decomposed[0] in _WITH_NUKTA:
-        return [decomposed[0] + _NUKTAS[cluster.script] + decomposed[1:]]
+        return [decomposed[0] + NUKTAS[cluster.script] + decomposed[1:]]
     if any(c in _NO_TONE for c in decomposed):
         return []
-    return [decomposed + mark for mark in _ADDED.get(cluster.script, "")]
+    return [decomposed + mark for mark in ADDED.get(cluster.script, "")]
