@@ -87,7 +87,7 @@ def test_check_after_a_crash_reads_every_document_and_then_rests(root):
 def test_check_that_a_close_cut_short_goes_on_after_reopening(root, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(EdgeStore, "unavailable", lambda _: {})
-        patch.setattr("app.retrieval.edge.scrub.Scrub.step", lambda _: None)
+        patch.setattr("app.retrieval.edge.scrub.Scrub.step", lambda _: False)
         EdgeStore.open(root, reserve_bytes=0).close()
     assert layout.read_meta(root / "demo").unchecked
     assert layout.is_sealed(root / "demo")
@@ -97,7 +97,7 @@ def test_check_that_a_close_cut_short_goes_on_after_reopening(root, monkeypatch)
 
 
 def test_text_altered_at_a_crash_is_never_answered(root, monkeypatch):
-    monkeypatch.setattr("app.retrieval.edge.scrub.Scrub.step", lambda _: None)
+    monkeypatch.setattr("app.retrieval.edge.scrub.Scrub.step", lambda _: False)
     alter(root, text="no kettle here at all")
     store = EdgeStore.open(root, reserve_bytes=0)
     assert store.unavailable() == {}

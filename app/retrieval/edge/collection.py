@@ -116,9 +116,9 @@ class EdgeCollection:
         """Flush if it is time to."""
         self._writer.tend()
 
-    def scrub(self) -> None:
-        """Check some documents more, if a crash made it necessary."""
-        self._scrub.step()
+    def scrub(self) -> bool:
+        """Check some documents more, if a crash made it necessary; tells whether there are more."""
+        return self._scrub.step()
 
     def wants_build(self, *, now: bool = False) -> bool:
         """Tell whether an index is due."""

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 from app.retrieval.edge.rows import Nearest, Row
 from app.retrieval.edge.shard import Shard
-from app.retrieval.lexical import Sparse
 
 LIGHT = ("doc_id", "part", "check")
 """Payload that ordering needs."""
@@ -15,7 +14,7 @@ _MORE = 8
 def complete(shard: Shard, asked: Nearest, rows: list[Row], need: int) -> list[Row]:
     """Return each document's best passage, ``need`` of them, reading on until they are certain."""
     while True:
-        best = _best_passages(rows, clamped=not isinstance(asked.query, Sparse))
+        best = _best_passages(rows)
         # A tie that runs past the limit: which of its members are hits depends on doc_id
         certain = len(best) >= need and rows[-1].score < best[need - 1].score
         if len(rows) < asked.limit or certain:
@@ -24,12 +23,12 @@ def complete(shard: Shard, asked: Nearest, rows: list[Row], need: int) -> list[R
         rows = shard.nearest([asked])[0]
 
 
-def _best_passages(rows: Sequence[Row], *, clamped: bool) -> list[Row]:
-    if clamped:
-        rows = [replace(row, score=min(1.0, max(-1.0, row.score))) for row in rows]
+def _best_passages(rows: Sequence[Row]) -> list[Row]:
     best: dict[str, Row] = {}
-    for row in sorted(
-        rows, key=lambda row: (-row.score, row.payload["doc_id"], row.payload.get("part", 0))
-    ):
+    for row in sorted(rows, key=_place):
         best.setdefault(row.payload["doc_id"], row)
     return list(best.values())
+
+
+def _place(row: Row) -> tuple[float, str, int]:
+    return -row.score, row.payload["doc_id"], row.payload.get("part", 0)

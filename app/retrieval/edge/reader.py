@@ -32,7 +32,7 @@ from app.retrieval.payload import (
 )
 from app.retrieval.store import Hit, Page
 
-_TIE_MARGIN = 8
+_TIE_MARGIN = 2
 _WHOLE_LIMIT = 64
 """Searches of fewer rows read the documents at once, others the places first."""
 _TRIES = 3

@@ -30,8 +30,11 @@ class Scrub:
         self._held = held
         self._start: str | None = None
 
-    def step(self) -> None:
+    def step(self) -> bool:
         """Check for about half a second; at the end of all documents note that it is done.
+
+        Returns:
+            Whether more is to be done.
 
         Raises:
             StoreError: If a document is damaged; the collection is unavailable then.
@@ -46,6 +49,7 @@ class Scrub:
             before = time.monotonic()
             self._check_page()
             time.sleep(_REST * (time.monotonic() - before))
+        return held.meta.unchecked and not held.damage
 
     def _check_page(self) -> None:
         held = self._held

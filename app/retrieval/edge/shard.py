@@ -5,6 +5,7 @@ the modules above: each call holds Python's global lock until it returns, and al
 bare ``Exception`` or a panic that is not even that; both become ``StoreError``.
 """
 
+import math
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -119,9 +120,7 @@ class Shard:
             else:
                 requests = [_request(one) for one in asked]
                 found = self._engine.query_batch(engine.QueryBatchRequest(requests))
-            return [
-                [Row(str(p.id), p.payload or {}, score=p.score) for p in points] for points in found
-            ]
+            return [_scored(one, points) for one, points in zip(asked, found, strict=True)]
 
     def page(
         self,
@@ -226,6 +225,14 @@ def _request(asked: Nearest) -> engine.QueryRequest:
         params=engine.SearchParams(exact=asked.exact, hnsw_ef=max(HNSW_EF, asked.limit)),
         with_payload=_selector(asked.fields),
     )
+
+
+def _scored(asked: Nearest, points: Sequence[engine.ScoredPoint]) -> list[Row]:
+    low, high = (-math.inf, math.inf) if isinstance(asked.query, Sparse) else (-1.0, 1.0)
+    return [
+        Row(str(point.id), point.payload or {}, score=min(high, max(low, point.score)))
+        for point in points
+    ]
 
 
 def _selector(fields: Sequence[str] | None) -> Any:

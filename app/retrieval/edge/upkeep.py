@@ -40,11 +40,13 @@ class Upkeep:
         for thread in self._threads:
             thread.join()
 
-    def _tend(self, work: Callable[[EdgeCollection], None]) -> None:
-        while not self._stopped.wait(_TEND_EVERY_S):
+    def _tend(self, work: Callable[[EdgeCollection], bool]) -> None:
+        more = False
+        while not self._stopped.wait(0.0 if more else _TEND_EVERY_S):
+            more = False
             for collection in self._collections():
                 try:
-                    work(collection)
+                    more = work(collection) or more
                 except (NotFoundError, NotReadyError):  # Dropped or closed since
                     continue
                 except (StoreError, OSError):
@@ -52,14 +54,16 @@ class Upkeep:
                         _log.exception("upkeep of %s failed", collection.meta.name)
 
 
-def _flush_one(collection: EdgeCollection) -> None:
+def _flush_one(collection: EdgeCollection) -> bool:
     collection.tend()
+    return False
 
 
-def _build_one(collection: EdgeCollection) -> None:
+def _build_one(collection: EdgeCollection) -> bool:
     if collection.wants_build():
         collection.build(if_wanted=True)
+    return False
 
 
-def _scrub_one(collection: EdgeCollection) -> None:
-    collection.scrub()
+def _scrub_one(collection: EdgeCollection) -> bool:
+    return collection.scrub()

@@ -1,0 +1,337 @@
+"""Measure retrieval on the embedded engine, beside the bare engine in the same run.
+
+    python tests/benchmarks/retrieval.py --sizes 10000 100000 1000000 --kills 50 \
+        --out figures.jsonl --figure curve.svg
+
+Prints one JSON line per size: ingest, index building, recall@10 against comparing all, times of
+searches (ours and the bare engine's take turns on one index, with the same parameters), filters of
+1% selectivity, words, a mixed load, reopening, memory, disk. Then SIGKILL rounds on the size
+nearest to 200,000, and the search times over the sizes as a picture. Times are wall clock; the
+making of documents and vectors is left out.
+"""
+
+import argparse
+import json
+import os
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import qdrant_edge as engine
+from numpy.typing import NDArray
+from retrieval_corpus import (
+    DIM,
+    RARE,
+    documents_of,
+    lang_of,
+    queries_near,
+    true_nearest,
+    vectors_of,
+)
+from retrieval_kills import NAME, kill_rounds
+
+from app.retrieval.edge import EdgeStore, shard
+from app.retrieval.filters import Filter, In, languages
+from app.retrieval.store import Options
+
+BATCH = 500
+QUERIES = 1_000
+CLIENTS = 2
+Vectors = NDArray[np.float32]
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Run something and return its seconds."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def percentiles(seconds: Sequence[float]) -> dict[str, float]:
+    """Return p50 and p95 in milliseconds."""
+    p50, p95 = np.percentile(np.array(seconds) * 1e3, [50, 95])
+    return {"p50": round(float(p50), 2), "p95": round(float(p95), 2)}
+
+
+def ingest(store: EdgeStore, vectors: Vectors) -> dict[str, Any]:
+    """Write all documents in batches."""
+    seconds: list[float] = []
+    for start in range(0, len(vectors), BATCH):
+        rows = vectors[start : start + BATCH]
+        documents = documents_of(start, len(rows))
+        seconds.append(timed(lambda d=documents, r=rows: store.upsert(NAME, d, r)))
+    return {
+        "ingest_per_s": round(len(vectors) / sum(seconds)),
+        "upsert_500_ms": percentiles(seconds),
+    }
+
+
+def build(store: EdgeStore, query: Vectors) -> dict[str, Any]:
+    """Build the index while searching."""
+    collection = store._table.find(NAME)
+    thread, seconds = threading.Thread(target=collection.build), list[float]()
+    start = time.perf_counter()
+    thread.start()
+    while thread.is_alive():
+        seconds.append(timed(lambda: store.search(NAME, query, 10)))
+        time.sleep(0.1)  # Leave the cores to the build
+    built = round(time.perf_counter() - start, 1)
+    return {"build_s": built, "search_while_building_ms": percentiles(seconds)}
+
+
+def bare_search(store: EdgeStore, query: Vectors) -> object:
+    """Ask the engine itself, as ours does but for what is ours."""
+    held = store._table.find(NAME).held
+    return held.require_open()._engine.query(
+        engine.QueryRequest(
+            limit=10,
+            query=engine.Query.Nearest(query[0].tolist()),
+            params=engine.SearchParams(
+                hnsw_ef=shard.HNSW_EF, exact=held.books.account.passages <= shard.EXACT_LIMIT
+            ),
+            with_payload=True,
+        )
+    )
+
+
+def searches(store: EdgeStore, queries: Vectors) -> dict[str, Any]:
+    """Search one query at a time, ours and the bare engine in turns."""
+    ours: list[float] = []
+    bare: list[float] = []
+    for number, query in enumerate(queries):
+        both = [
+            (ours, lambda q=query[None]: store.search(NAME, q, 10)),
+            (bare, lambda q=query[None]: bare_search(store, q)),
+        ]
+        for seconds, work in both if number % 2 else both[::-1]:
+            seconds.append(timed(work))
+    figures = {"search_ms": percentiles(ours), "bare_engine_ms": percentiles(bare)}
+    ratio = figures["search_ms"]["p95"] / figures["bare_engine_ms"]["p95"]
+    return figures | {"p95_over_bare": round(ratio, 2)}
+
+
+def recall(
+    store: EdgeStore, queries: Vectors, truth: NDArray[np.int64], where: Filter | None = None
+) -> float:
+    """Compute the share of the true ten nearest that are found."""
+    shares: list[float] = []
+    for start in range(0, len(queries), 50):
+        found = store.search(NAME, queries[start : start + 50], 10, where)
+        for best, hits in zip(truth[start : start + 50], found, strict=True):
+            named = {hit.document.doc_id for hit in hits}
+            shares.append(len({f"d{number}" for number in best} & named) / len(best))
+    return round(float(np.mean(shares)), 4)
+
+
+def filtered(store: EdgeStore, vectors: Vectors, queries: Vectors) -> dict[str, Any]:
+    """Search among 1% of the documents: by language, by a declared field, by another."""
+    n = len(vectors)
+    rare = np.flatnonzero([lang_of(number) == RARE for number in range(n)])
+    year = np.arange(n)[np.arange(n) % 100 == 42]
+    cases: dict[str, tuple[Filter, NDArray[np.int64], int]] = {
+        "lang": (languages(RARE), rare, len(queries)),
+        "declared": (In("metadata.year", (1942,)), year, len(queries)),
+    }
+    if n <= 100_000:  # Reads every payload
+        cases["undeclared"] = (In("metadata.n", tuple(year[:1024].tolist())), year[:1024], 20)
+    figures: dict[str, Any] = {}
+    for name, (where, some, count) in cases.items():
+        truth = some[true_nearest(vectors[some], queries[:count])]
+        seconds = [
+            timed(lambda q=query[None], w=where: store.search(NAME, q, 10, w))
+            for query in queries[:count]
+        ]
+        share = recall(store, queries[:count], truth, where)
+        figures[name] = percentiles(seconds) | {"recall_at_10": share}
+    return {"filtered_1_percent": figures}
+
+
+def words(store: EdgeStore, n: int) -> dict[str, Any]:
+    """Search words: three of a document each."""
+    seconds: list[float] = []
+    for number in random.Random(0).sample(range(n), 200):
+        text = " ".join(documents_of(number, 1)[0].text.split()[:3])
+        seconds.append(timed(lambda t=text: store.match(NAME, [t], 10)))
+    return {"match_ms": percentiles(seconds)}
+
+
+def load(
+    store: EdgeStore, queries: Vectors, vectors: Vectors, writes: float, duration_s: float
+) -> list[float]:
+    """Let clients search, and write in some of their turns; returns the searches' seconds."""
+    results: list[list[float]] = [[] for _ in range(CLIENTS)]
+    until = time.perf_counter() + duration_s
+
+    def client(number: int) -> None:
+        rng = random.Random(number)
+        while time.perf_counter() < until:
+            if rng.random() < writes:
+                which = rng.randrange(len(vectors))
+                store.upsert(NAME, documents_of(which, 1), vectors[which : which + 1])
+            else:
+                query = queries[rng.randrange(len(queries))][None]
+                results[number].append(timed(lambda q=query: store.search(NAME, q, 10)))
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [seconds for some in results for seconds in some]
+
+
+def mixed(
+    store: EdgeStore, queries: Vectors, vectors: Vectors, duration_s: float
+) -> dict[str, Any]:
+    """Compare searches alone with searches among 10% writes, in turns."""
+    alone: list[float] = []
+    among: list[float] = []
+    for _ in range(3):
+        alone += load(store, queries, vectors, 0.0, duration_s / 3)
+        among += load(store, queries, vectors, 0.1, duration_s / 3)
+    figures = {"read_only_ms": percentiles(alone), "ten_percent_writes_ms": percentiles(among)}
+    ratio = figures["ten_percent_writes_ms"]["p95"] / figures["read_only_ms"]["p95"]
+    rate = {"searches_per_s": round(len(alone) / duration_s)}
+    return {"load_of_two": figures | rate | {"p95_ratio": round(ratio, 2)}}
+
+
+def in_child(action: str, root: Path) -> dict[str, Any]:
+    """Do something with a store in a fresh process, which prints JSON unless it is killed."""
+    child = subprocess.run(
+        [sys.executable, __file__, "--child", action, str(root)], capture_output=True, check=False
+    )
+    return json.loads(child.stdout) if child.stdout else {}
+
+
+def child(action: str, root: Path) -> None:
+    """What ``in_child`` starts: be killed while the store is open, or tell the memory it takes."""
+    store = EdgeStore.open(root)
+    if action == "die":
+        os.kill(os.getpid(), 9)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for query in vectors_of(300, 3):
+        store.search(NAME, query[None], 10)
+        store.match(NAME, ["w1 w200"], 10)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    store.close()
+    sys.stdout.write(json.dumps({"rss_open_mib": before >> 10, "rss_searched_mib": after >> 10}))
+
+
+def reopening(root: Path) -> dict[str, Any]:
+    """Time opening after a clean close and after a kill."""
+    stores: list[EdgeStore] = []
+    clean = timed(lambda: stores.append(EdgeStore.open(root)))
+    stores.pop().close()
+    in_child("die", root)
+    killed = timed(lambda: stores.append(EdgeStore.open(root)))
+    store = stores.pop()
+    checked = timed(lambda: _wait_for_check(store))
+    store.close()
+    return {
+        "reopen_s": round(clean, 2),
+        "reopen_after_kill_s": round(killed, 2),
+        "all_texts_checked_after_s": round(checked, 1),
+    }
+
+
+def _wait_for_check(store: EdgeStore) -> None:
+    while store._table.find(NAME).meta.unchecked:
+        time.sleep(0.1)
+
+
+def measure(root: Path, n: int, efs: Sequence[int]) -> dict[str, Any]:
+    """Measure one size."""
+    vectors = vectors_of(n, 1)
+    queries = queries_near(vectors, QUERIES, 2)
+    store = EdgeStore.open(root)
+    store.create(NAME, DIM, "bench", Options(fields={"year": "integer"}))
+    builder = store._table.find(NAME).builder
+    wants, builder.wants_build = builder.wants_build, lambda *, now=False: False
+    figures = {"documents": n, "load_average": round(os.getloadavg()[0], 1)} | ingest(
+        store, vectors
+    )
+    store.flush(NAME)
+    if n > shard.EXACT_LIMIT:
+        figures |= build(store, queries[:1])
+    builder.wants_build = wants
+    truth = true_nearest(vectors, queries)
+    searches(store, queries[:100])  # Warm up
+    figures |= searches(store, queries) | {"recall_at_10": recall(store, queries, truth)}
+    for ef in efs:
+        shard.HNSW_EF = ef
+        swept = searches(store, queries) | {"recall_at_10": recall(store, queries, truth)}
+        figures.setdefault("by_ef", {})[ef] = swept
+    shard.HNSW_EF = 256
+    figures |= filtered(store, vectors, queries) | words(store, n)
+    figures |= mixed(store, queries, vectors, 12.0)
+    figures |= {"close_s": round(timed(store.close), 2)}
+    del vectors
+    disk = sum(path.stat().st_blocks * 512 for path in root.rglob("*")) >> 20
+    return figures | reopening(root) | in_child("memory", root) | {"disk_mib": disk}
+
+
+def draw(lines: Sequence[dict[str, Any]], target: Path) -> None:
+    """Draw the search times over the sizes."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    sizes = [line["documents"] for line in lines]
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    for key, label in (("search_ms", "search"), ("bare_engine_ms", "bare engine")):
+        for name, style in (("p50", "o-"), ("p95", "s--")):
+            axes.plot(sizes, [line[key][name] for line in lines], style, label=f"{label}, {name}")
+    first = lines[0]["search_ms"]["p50"]
+    doubled = [first * 2 ** np.log10(size / sizes[0]) for size in sizes]
+    axes.plot(sizes, doubled, ":", color="gray", label="doubled per tenfold")
+    axes.set(xscale="log", xlabel="documents", ylabel="milliseconds a query", ylim=(0, None))
+    axes.set_title("10 nearest of 384 dimensions, one client")
+    axes.legend()
+    figure.savefig(target)
+
+
+def main() -> None:
+    """Measure each size in a fresh directory, then kill writers and draw."""
+    parser = argparse.ArgumentParser(description="Measure retrieval on the embedded engine.")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--ef", type=int, nargs="*", default=[], help="further ef to compare")
+    parser.add_argument("--kills", type=int, default=0, help="SIGKILL rounds")
+    parser.add_argument("--out", type=Path, help="file to append the JSON lines to")
+    parser.add_argument("--figure", type=Path, help="picture of the curve: .svg or .png")
+    parser.add_argument("--folder", type=Path, help="where the stores go; default: temporary files")
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.child:
+        child(asked.child[0], Path(asked.child[1]))
+        return
+    lines: list[dict[str, Any]] = []
+    for n in asked.sizes:
+        root = Path(tempfile.mkdtemp(prefix="tyntegra-bench-", dir=asked.folder))
+        try:
+            line = measure(root, n, asked.ef)
+            if asked.kills and n == min(asked.sizes, key=lambda size: abs(size - 200_000)):
+                line["sigkill"] = kill_rounds(root, asked.kills, others=n)
+        finally:
+            shutil.rmtree(root)
+        lines.append(line)
+        sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.flush()
+        if asked.out:
+            with asked.out.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+    if asked.figure:
+        draw(lines, asked.figure)
+
+
+if __name__ == "__main__":
+    main()
