@@ -139,6 +139,18 @@ def test_typo_in_devanagari_mistakes_vowel_signs_within_their_cluster():
     assert all(is_mark(a[1]) for a in changed)
 
 
+def test_typo_in_yoruba_mistakes_letters_with_marks_for_plain_neighbors():
+    context = Context(lang="yor_Latn")
+    after = {
+        p.edit.after
+        for seed in range(20)
+        for p in proposals(FAMILIES["typo"], Passage.of("ọ̀"), seed, context)
+        if p.edit.before
+    }
+    assert after
+    assert after <= set(keyboard("yor_Latn", "Latn").around["o"])
+
+
 def test_slips_in_chinese_are_frequent_homophones():
     assert "城" in slips("成", "Hani")
     assert "成" not in slips("成", "Hani")

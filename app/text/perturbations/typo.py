@@ -20,6 +20,8 @@ from app.text.script import COMMON, INHERITED, script_of_character
 
 MISTAKEN, ADDED = 2, 2
 """How many mistaken and added letters are proposed a place."""
+# Scripts whose marks are accents: who hits the wrong key puts none on what that key types.
+_ACCENTED = frozenset({"Latn", "Grek", "Cyrl"})
 # Hiragana is typed with the keys of katakana.
 _TO_KATAKANA = 0x60
 _HIRAGANA = range(0x3041, 0x3097)
@@ -50,10 +52,11 @@ def _candidates(passage: Passage, draw: Draw, context: Context) -> Iterator[Edit
         yield Edit(cluster.end, cluster.end, "", cluster.text)
         if cluster.script in (COMMON, INHERITED):
             continue
-        near = _near(cluster, keyboards[cluster.script])
+        typed = cluster.text[0] if cluster.script in _ACCENTED else cluster.text
+        near = _near(typed, keyboards[cluster.script])
         composed = slips(cluster.text, cluster.script)
         if near or composed:
-            mistaken, added = (composed or _mistaken(cluster, near)), _added(cluster, near)
+            mistaken, added = (composed or _mistaken(typed, near)), _added(cluster, near)
         else:
             added = _alike(cluster, own[cluster.script])
             mistaken = tuple(letter + cluster.text[1:] for letter in added)
@@ -64,14 +67,14 @@ def _candidates(passage: Passage, draw: Draw, context: Context) -> Iterator[Edit
             yield Edit(place, place, "", letter)
 
 
-def _near(cluster: Cluster, keyboard: Keyboard | None) -> list[str]:
+def _near(typed: str, keyboard: Keyboard | None) -> list[str]:
     """For each code point of a cluster what a finger may hit instead, of the same kind."""
     if keyboard is None:
         return []
-    near = [_around(character, keyboard) for character in cluster.text]
-    if not any(near) and len(cluster.text) == 1:
+    near = [_around(character, keyboard) for character in typed]
+    if not any(near) and len(typed) == 1:
         # Letters that the layout composes, with a dead key say, are near what they are made of.
-        near = [_around(unicodedata.normalize("NFD", cluster.text)[0], keyboard)]
+        near = [_around(unicodedata.normalize("NFD", typed)[0], keyboard)]
     return near if any(near) else []
 
 
@@ -85,8 +88,7 @@ def _around(character: str, keyboard: Keyboard) -> str:
     return "".join(c for c in found if is_mark(c) == kind and script_of_character(c) in scripts)
 
 
-def _mistaken(cluster: Cluster, near: list[str]) -> tuple[str, ...]:
-    text = cluster.text
+def _mistaken(text: str, near: list[str]) -> tuple[str, ...]:
     forms = (
         text[:place] + other + text[place + 1 :]
         for place, others in enumerate(near)
