@@ -26,13 +26,20 @@ from app.retrieval.store import FieldType
 
 BODY_BYTES = 900_000
 """Of a request, below what a service takes unless told otherwise."""
-_CALL_S = 60.0
+_CALL_S = 120.0
+SLOW_S, FAST_S = 10.0, 2.0
+"""A request that takes longer makes the next ones smaller, one that takes less makes them larger:
+a service sends away what it cannot do within TYNTEGRA_REQUEST_TIMEOUT_S (30)."""
 
 
 class StoppedError(ServiceError):
     """The job was told to stop while it waited; what was under way is done in the next run."""
 
     code = "stopped"
+
+
+class _TooSlowError(Exception):
+    """A request was not done in time, and may be if it is smaller."""
 
 
 class ServiceSink:
@@ -49,7 +56,7 @@ class ServiceSink:
     def __init__(self, target: Target, stop: Event) -> None:
         self._target = target
         self._stop = stop
-        self._most = target.batch
+        self._limit = self._most = target.batch
         headers = {"content-type": "application/json"}
         if target.key:
             headers["authorization"] = f"Bearer {target.key}"
@@ -104,19 +111,32 @@ class ServiceSink:
 
     def _add(self, packed: list[bytes], first: int, last: int, refused: dict[int, str]) -> int:
         body = b'{"documents":[' + b",".join(packed[first:last]) + b"]}"
+        alone = last - first == 1
+        started = time.monotonic()
         try:
-            return len(self._send("POST", f"{self._path}/documents", body)["truncated"])
+            answer = self._send("POST", f"{self._path}/documents", body, whole=alone)
         except (InvalidInputError, TooLargeError) as error:
-            if last - first == 1:
+            if alone:
                 refused[first] = error.message
                 return 0
-        middle = (first + last) // 2
+        except _TooSlowError:
+            self._most = max(1, (last - first) // 2)
+            return sum(self._add(packed, *half, refused) for half in _halves(first, last))
+        else:
+            self._pace(last - first, time.monotonic() - started)
+            return len(answer["truncated"])
         before = len(refused)
-        truncated = self._add(packed, first, middle, refused)
-        truncated += self._add(packed, middle, last, refused)
+        truncated = sum(self._add(packed, *half, refused) for half in _halves(first, last))
         if len(refused) == before:  # no document was at fault, so there were too many
-            self._most = min(self._most, max(1, middle - first))
+            self._limit = min(self._limit, max(1, (last - first) // 2))
+            self._most = min(self._most, self._limit)
         return truncated
+
+    def _pace(self, documents: int, seconds: float) -> None:
+        if seconds > SLOW_S:
+            self._most = max(1, documents // 2)
+        elif seconds < FAST_S and documents >= self._most:
+            self._most = min(self._limit, 2 * self._most)
 
     def _describe(self) -> dict[str, Any]:
         target = self._target
@@ -134,7 +154,9 @@ class ServiceSink:
         self._send("PUT", self._path, orjson.dumps(declared) if declared else None)
         return self._send("GET", self._path)
 
-    def _send(self, method: str, path: str, body: bytes | None = None) -> Any:
+    def _send(
+        self, method: str, path: str, body: bytes | None = None, *, whole: bool = True
+    ) -> Any:
         attempts = retries.steps(method, path, body, self._target.patience_s)
         response: httpx.Response | None = None
         while True:
@@ -148,7 +170,11 @@ class ServiceSink:
             except OverloadedError as error:
                 raise NotReadyError(f"{error.message} It was busy for too long.") from None
             if isinstance(step, retries.Call):
+                started = time.monotonic()
                 response = self._call(step)
+                busy = response.status_code == 429
+                if busy and not whole and time.monotonic() - started > SLOW_S:
+                    raise _TooSlowError
 
     def _call(self, call: retries.Call) -> httpx.Response:
         deadline = time.monotonic() + self._target.patience_s
@@ -173,6 +199,11 @@ class ServiceSink:
     def _wait(self, seconds: float) -> None:
         if self._stop.wait(seconds):
             raise StoppedError("The job was told to stop.")
+
+
+def _halves(first: int, last: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    middle = (first + last) // 2
+    return (first, middle), (middle, last)
 
 
 def _pack(document: Document) -> bytes:

@@ -1,5 +1,6 @@
 """``tyntegra index`` against a service that listens: batches, refusals, waits, SIGKILL, Ctrl-C."""
 
+import asyncio
 import json
 import random
 import signal
@@ -89,6 +90,31 @@ def test_sink_learns_how_many_documents_a_service_takes(live: Any) -> None:
     assert (dict(written.refused), written.truncated) == ({}, 256)
     assert len(kept(live)) == 256
     assert sink._most == 64
+
+
+def test_sink_sends_less_at_a_time_to_a_service_that_is_slow(
+    serving: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.bulk.service.SLOW_S", 0.4)
+    monkeypatch.setattr("app.bulk.service.FAST_S", 0.0)
+    sizes: list[int] = []
+    with serving(request_timeout_s=0.6, max_documents=256) as live:
+        encode = live.service.encoder.encode_async
+
+        async def slow(texts: Any, *args: Any, **kwargs: Any) -> Any:
+            sizes.append(len(texts))
+            await asyncio.sleep(0.01 * len(texts))
+            return await encode(texts, *args, **kwargs)
+
+        live.service.encoder.encode_async = slow
+        sink = ServiceSink(Target("notes", url=live.url, batch=128), threading.Event())
+        written = sink.write([Document(f"d{n}", "x") for n in range(200)])
+        sink.close()
+        assert written.refused == {}
+        assert len(kept(live)) == 200
+    # 128 take too long and are sent away, and so many are not tried again.
+    assert (sizes[0], sizes.count(128)) == (128, 1)
+    assert sizes[-1] <= 32
 
 
 def test_index_into_a_collection_of_another_encoder_is_refused(

@@ -125,7 +125,7 @@ def serving(state: Path, artifact: Path | None, *, keeps: bool) -> Iterator[tupl
     process = subprocess.Popen(command)
     url = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 180
         while time.monotonic() < deadline:
             with contextlib.suppress(httpx.TransportError):
                 if httpx.get(f"{url}/health/ready").status_code == 200:
@@ -204,7 +204,7 @@ CONNECTIONS, BATCH = 4, 256
 def main() -> None:
     """Measure and print a table."""
     global CONNECTIONS, BATCH
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description="Measure ingest.")
     parser.add_argument("--texts", type=int, default=50_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--connections", type=int, default=CONNECTIONS)
