@@ -107,7 +107,8 @@ def preference(
 
     A certificate that keeps gamma above 0 against all rivals but k - 1 keeps a relevant document in
     the top k. The bound is over all comparisons at once (alpha is divided by their number), because
-    which rivals are the near ones is read off the same samples.
+    which rivals are the near ones is read off the same samples. Which documents are relevant must
+    not be: choose them without these samples, or bound by ``uniform``, which covers any choice.
 
     Args:
         samples: Vectors under noise, of unit length (0 where there was no text left), shape (n,

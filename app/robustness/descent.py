@@ -16,7 +16,7 @@ from app.errors import InvalidInputError
 from app.robustness.aim import WON, Aim
 from app.robustness.ball import Ball, Norm
 from app.robustness.inside import Array, TokenRow, same_lengths
-from app.robustness.smoothing import Lens, movable, normal_numbers
+from app.robustness.smoothing import Lens, movable, normal_numbers, unit_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +221,7 @@ class _State:
         self.clean = lens.inside.embed(rows)
         self._may = movable(rows)
         vectors = lens.vectors(rows, self.clean)
-        self._vectors = _unit_rows(vectors)
+        self._vectors = unit_rows(vectors)
         losses, self.cotangents = aim.look(vectors, which)
         self.results = [
             Pushed(bool(loss < WON), float(loss), float(loss), vector, 0.0, 0.0, 0)
@@ -272,7 +272,7 @@ class _State:
             vectors, gradients = self._lens.gradients(rows, noisy, cotangents[live])
             losses, cotangents[live] = self._aim.look(vectors, self._which[live])
         sizes = np.sqrt((noise.astype(np.float64) ** 2).sum(axis=(1, 2)))
-        for at, (place, unit) in enumerate(zip(live, _unit_rows(vectors), strict=True)):
+        for at, (place, unit) in enumerate(zip(live, unit_rows(vectors), strict=True)):
             result = self.results[place]
             result.calls += 0 if result.success else self._lens.cost
             if losses[at] < result.loss:
@@ -281,9 +281,3 @@ class _State:
                 result.shift = float(np.linalg.norm(unit - self._vectors[place]))
                 result.success = result.success or result.loss < WON
         return gradients
-
-
-def _unit_rows(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Bring smoothed means to length 1, as they are searched for."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)

@@ -74,8 +74,7 @@ def smoothed_vectors(inside: Inside, rows: Sequence[TokenRow], noise: Noise) -> 
     means = [noisy_vectors(inside, row, noise).mean(axis=0, dtype=np.float64) for row in rows]
     whole = np.array(means).reshape(len(rows), -1)
     lengths = np.linalg.norm(whole, axis=1)
-    units = whole / np.maximum(lengths, 1e-12)[:, None]
-    return Smoothed(units.astype(np.float32), lengths)
+    return Smoothed(unit_rows(whole), lengths)
 
 
 def noisy_vectors(inside: Inside, row: TokenRow, noise: Noise) -> Array:
@@ -156,6 +155,12 @@ class Lens:
         noise = self.noise
         assert noise  # noqa: S101 - both callers have asked
         return embeddings[None] + _Drawn(self.inside, row, noise).next(noise.samples)
+
+
+def unit_rows(vectors: NDArray[np.floating]) -> Array:
+    """Bring vectors to length 1, as they are searched for; smoothed means are shorter."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
 
 
 def movable(rows: Sequence[TokenRow]) -> Array:

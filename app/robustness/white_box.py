@@ -24,13 +24,15 @@ from app.robustness.hotflip import Flipped, Flips, flip_tokens
 from app.robustness.margin import Margin, margin_radius
 from app.robustness.pool import Pool, collect
 from app.robustness.report import Outcome
-from app.robustness.smoothing import Lens, noisy_vectors
+from app.robustness.smoothing import Lens, Noise, noisy_vectors, unit_rows
 from app.robustness.substitution import Speller, row_of
 from app.robustness.trigger import Search, Trigger, find_trigger
 from app.text.perturbations.edits import Edit
 
 InsideAttack = Literal["embedding_pgd", "embedding_noise", "token_exchange", "universal_trigger"]
 Stop = Callable[[], bool]
+
+_ANEW = 1 << 40  # added to a seed, gives noise that no search is served with
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +186,17 @@ class WhiteBoxProbe:
         ]
 
     def certify(
-        self, case: Case, confidence: Confidence, *, stop: Stop = lambda: False
-    ) -> Certificate | None:
-        """Certify a query's smoothed search; None if stopped before it began.
+        self, case: Case, confidence: Confidence, samples: int | None = None
+    ) -> Certificate:
+        """Certify a query's smoothed search.
+
+        The noise is drawn anew, not that of the search: a relevant document that was chosen as the
+        smoothed search's own top hit would otherwise be favored by the very samples that judge it.
+
+        Args:
+            case: The query.
+            confidence: How sure to be.
+            samples: How many to draw; None: as many as the search averages.
 
         Raises:
             InvalidInputError: If the lens is not smoothed.
@@ -197,13 +207,12 @@ class WhiteBoxProbe:
                 "The encoder is not smoothed, so there is nothing to certify; give sigma and "
                 "samples."
             )
-        if stop():
-            return None
+        fresh = Noise(noise.sigma, samples or noise.samples, noise.seed + _ANEW)
         (read,) = self._speller.read([case.text])
-        samples = noisy_vectors(self.lens.inside, row_of(read), noise)
-        low = preference(samples, self.pool, case.goal.relevant, case.goal.top_k, confidence)
+        drawn = noisy_vectors(self.lens.inside, row_of(read), fresh)
+        low = preference(drawn, self.pool, case.goal.relevant, case.goal.top_k, confidence)
         sigma, unit = noise.entry_sigma(self.lens.inside), self.lens.inside.mean_norm
-        return gaussian_certificate(low, sigma, unit, noise.samples, confidence)
+        return gaussian_certificate(low, sigma, unit, fresh.samples, confidence)
 
     def _noise(
         self,
@@ -217,7 +226,7 @@ class WhiteBoxProbe:
             return []
         rows = [row_of(one) for one in self._speller.read([case.text for case in cases])]
         search = push if attack == "embedding_pgd" else scatter
-        vectors = _units(self.lens.texts(rows))
+        vectors = unit_rows(self.lens.texts(rows))
         clean = self._stand(list(vectors), cases)
         found = search(self.lens, rows, self._aim(cases), ball, descent, stop=stop)
         worst = self._stand([one.vector for one in found], cases)
@@ -240,7 +249,7 @@ class WhiteBoxProbe:
         """Encode texts as a search does, shape (texts, dim)."""
         if self._encode is not None:
             return np.concatenate([self._encode([text]) for text in texts])
-        return _units(self.lens.texts([row_of(one) for one in self._speller.read(texts)]))
+        return unit_rows(self.lens.texts([row_of(one) for one in self._speller.read(texts)]))
 
     def _stand(
         self, vectors: Sequence[NDArray[np.float32]], cases: Sequence[Case]
@@ -286,8 +295,3 @@ def _outcome(case: Case, clean: Standing, worst: Standing, *, tried: bool) -> Ou
     if not tried:
         return "not_reached"
     return "success" if case.goal.reached(worst) else "held"
-
-
-def _units(vectors: NDArray[np.floating]) -> NDArray[np.float32]:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)

@@ -131,8 +131,7 @@ def test_texts_are_ranked_by_the_encoder_that_serves(world: World):
 def test_certify_is_of_the_search_that_is_served():
     smooth = World(Noise(0.3, 2000, seed=1))
     found = [smooth.probe.certify(case, Confidence(0.01)) for case in smooth.cases]
-    radii = [one.relative for one in found if one is not None]
-    assert len(radii) == len(smooth.cases)
+    radii = [one.relative for one in found]
     assert sum(radius > 0 for radius in radii) > 5
     for case, radius in zip(smooth.cases, radii, strict=True):
         assert radius == 0 or smooth.rank(case.text, case) <= TOP_K
@@ -141,7 +140,9 @@ def test_certify_is_of_the_search_that_is_served():
         strong[:2], Ball(min(r for r in radii if r), "text"), Descent(2, 1)
     )
     assert {one.outcome for one in attacked} == {"held"}
-    assert smooth.probe.certify(smooth.cases[0], Confidence(), stop=lambda: True) is None
+    more = smooth.probe.certify(strong[0], Confidence(0.01), 4000)
+    assert more.samples == 4000
+    assert more == smooth.probe.certify(strong[0], Confidence(0.01), 4000)
 
 
 def test_what_cannot_be_probed_is_refused(world: World, monkeypatch):
