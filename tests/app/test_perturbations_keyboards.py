@@ -151,10 +151,25 @@ def test_typo_in_yoruba_mistakes_letters_with_marks_for_plain_neighbors():
     assert after <= set(keyboard("yor_Latn", "Latn").around["o"])
 
 
+def test_typo_in_hiragana_mistakes_letters_for_hiragana_on_neighboring_keys():
+    near = keyboard(None, "Hira").around["カ"]
+    found = {after for before, after in substitutes("か") if before == "か"}
+    assert found
+    assert found <= {chr(ord(c) - 0x60) for c in near}
+
+
 def test_slips_in_chinese_are_frequent_homophones():
     assert "城" in slips("成", "Hani")
     assert "成" not in slips("成", "Hani")
     assert all(script_of_character(c) == "Hani" for c in slips("成", "Hani"))
+
+
+def test_slips_in_chinese_characters_are_those_of_their_writing():
+    assert "时" in slips("实", "Hani")
+    assert "時" in slips("實", "Hani")
+    assert "时" not in slips("實", "Hani")
+    assert "時" in slips("実", "Hani", "Jpan")
+    assert "时" not in slips("実", "Hani", "Jpan")
 
 
 def test_slips_in_korean_change_one_jamo_to_its_neighbor():

@@ -1,7 +1,8 @@
 """How long the families take and in how many languages they act: ``python <this file>``.
 
 Texts are the first 60 grapheme clusters of ten sentences of each language of FLORES-200 dev, with
-the query's language and the dictionaries that come along.
+the query's language and the dictionaries that come along. The last line tells for which share of a
+language's letters a keyboard, or what stands for one, has a mistaken letter of its own.
 """
 
 import os
@@ -13,9 +14,12 @@ import pyarrow.parquet as pq
 
 from app.text.lexicon import load_lexicon
 from app.text.normalize import normalize
+from app.text.perturbations.composing import slips
 from app.text.perturbations.context import Context
+from app.text.perturbations.keyboards import keyboard_of
 from app.text.perturbations.passage import Passage, clusters_of
 from app.text.perturbations.registry import FAMILIES, proposals
+from app.text.perturbations.typo import near
 
 DATA = Path(os.environ.get("TYNTEGRA_DATA", Path(__file__).parents[3] / "shared" / "data"))
 CLUSTERS = 60
@@ -49,6 +53,19 @@ def main() -> None:
             f"{family.name:16} {statistics.median(times):10.2f} {p99:8.2f} "
             f"{statistics.median(counts):11.0f} {len(langs):11}"
         )
+    shares = sorted((_typed_share(lang, texts), lang) for lang in contexts)
+    least = ", ".join(f"{lang} {share:.0%}" for share, lang in shares[:5])
+    mean = statistics.mean(share for share, _ in shares)
+    print(f"letters with neighbors on a keyboard: {mean:.1%} on average; least: {least}")
+
+
+def _typed_share(lang: str, texts: list[tuple[str, str]]) -> float:
+    letters = [c for own, text in texts if own == lang for c in Passage.of(text).letters]
+    known = 0
+    for cluster in letters:
+        keyboard = keyboard_of(lang, cluster.script)
+        known += bool(near(cluster, keyboard) or slips(cluster.text, cluster.script, lang[-4:]))
+    return known / max(1, len(letters))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Slips where a character takes several keys: Chinese, Korean and Ethiopic, with input methods.
 
 Chinese is typed by sound, so a slip picks a homophone: a frequent character with the same Pinyin,
-tones aside. A Hangul syllable is typed jamo by jamo on the two-set layout, so a slip changes one
-jamo into a neighbor on it. An Ethiopic syllable is typed as consonant and vowel, so a slip changes
-the vowel.
+tones aside. So it does for Japanese, whose readings are others: a stand-in for lack of a table. A
+Hangul syllable is typed jamo by jamo on the two-set layout, so a slip changes one jamo into a
+neighbor on it. An Ethiopic syllable is typed as consonant and vowel, so a slip changes the vowel.
 """
 
 from collections.abc import Iterator
@@ -19,28 +19,40 @@ _JAMO = (_INITIALS, _VOWELS, _FINALS)
 # The two-set layout (KS X 5002): what lies beside and below one another, and Shift's doubled jamo.
 _ROWS = ("ㅂㅈㄷㄱㅅㅛㅕㅑㅐㅔ", "ㅁㄴㅇㄹㅎㅗㅓㅏㅣ", "ㅋㅌㅊㅍㅠㅜㅡ")
 _SHIFTED = dict(zip("ㅂㅈㄷㄱㅅㅐㅔ", "ㅃㅉㄸㄲㅆㅒㅖ", strict=True))
-_FIRST_LEVEL = (0xB0, 0xD7)  # first bytes
+# Character sets and the first bytes of their first level: 3,755, 5,401 and 2,965 characters.
+_LEVELS = {
+    "Hans": ("gb2312", 0xB0, 0xD7),
+    "Hant": ("big5", 0xA4, 0xC6),
+    "Jpan": ("euc_jp", 0xB0, 0xCF),
+}
 _ETHIOPIC = range(0x1200, 0x1358)
 _ORDERS = 7
 
 
-def slips(cluster: str, script: str) -> tuple[str, ...]:
+def slips(cluster: str, script: str, writing: str = "") -> tuple[str, ...]:
     """Name what a slip makes of a character that is composed; empty for scripts typed by keys.
 
     Args:
         cluster: A grapheme cluster; what follows its first code point is kept.
         script: ISO 15924 code of the first one.
+        writing: ``Hans``, ``Hant`` or ``Jpan``, for Chinese characters; otherwise told by the
+            character.
     """
-    others = {"Hani": _homophones, "Hang": _syllables, "Ethi": _orders}.get(script)
-    if others is None:
+    if script == "Hani":
+        others = _homophones(cluster[0], writing)
+    elif script in _COMPOSED:
+        others = _COMPOSED[script](cluster[0])
+    else:
         return ()
-    return tuple(other + cluster[1:] for other in others(cluster[0]))
+    return tuple(other + cluster[1:] for other in others)
 
 
-def _homophones(character: str) -> Iterator[str]:
+def _homophones(character: str, writing: str) -> Iterator[str]:
     sound = _sounds().get(character)
     if sound is not None:
-        yield from (other for other in _by_sound()[sound] if other != character)
+        if writing not in _LEVELS:
+            writing = "Hans" if _is_frequent(character, "Hans") else "Hant"
+        yield from (other for other in _by_sound(writing)[sound] if other != character)
 
 
 @cache
@@ -53,15 +65,19 @@ def _sounds() -> dict[str, str]:
 
 
 @cache
-def _by_sound() -> dict[str, str]:
+def _by_sound(writing: str) -> dict[str, str]:
     table = read_table("romanization")["Hani"]
-    return {sound: "".join(filter(_is_frequent, found)) for sound, found in table.items()}
+    return {
+        sound: "".join(character for character in found if _is_frequent(character, writing))
+        for sound, found in table.items()
+    }
 
 
-def _is_frequent(character: str) -> bool:
-    """Tell the 3,755 characters of the first level of GB 2312, the ones in most use."""
-    code = character.encode("gb2312", "ignore")
-    return len(code) == 2 and _FIRST_LEVEL[0] <= code[0] <= _FIRST_LEVEL[1]
+def _is_frequent(character: str, writing: str) -> bool:
+    """Tell the first level of a writing's old character set: the characters in most use."""
+    codec, first, last = _LEVELS[writing]
+    code = character.encode(codec, "ignore")
+    return len(code) == 2 and first <= code[0] <= last
 
 
 def _syllables(syllable: str) -> Iterator[str]:
@@ -98,3 +114,6 @@ def _orders(syllable: str) -> Iterator[str]:
     if code in _ETHIOPIC and code % 8 < _ORDERS:
         first = code - code % 8
         yield from (chr(first + order) for order in range(_ORDERS) if first + order != code)
+
+
+_COMPOSED = {"Hang": _syllables, "Ethi": _orders}

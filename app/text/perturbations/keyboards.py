@@ -26,6 +26,8 @@ KEYS = (
 _SHIFTS = {"AE": (0, 0.0), "AD": (1, 0.5), "AC": (2, 0.75), "AB": (3, 1.25)}
 _ALONE = {"TLDE": (0, 0.0), "BKSL": (1, 13.5), "LSGT": (3, 1.25)}
 _TOUCHING = 0.8
+# Both kana lie on the same keys.
+_TYPED_AS = {"Hira": "Kana"}
 
 # What the table has for languages of ours: their groups, older codes, or a language in the same
 # script that has letters of theirs.
@@ -95,7 +97,7 @@ def keyboard_of(lang: str | None, script: str) -> Keyboard | None:
         The language's layout for that script if there is one, otherwise the script's most usual
         one, None if there is none.
     """
-    return _keyboard(_layout_of(lang, script))
+    return _keyboard(_layout_of(lang, _TYPED_AS.get(script, script)))
 
 
 @cache

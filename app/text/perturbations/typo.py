@@ -43,6 +43,7 @@ def _candidates(passage: Passage, draw: Draw, context: Context) -> Iterator[Edit
         script: sorted({c.text[0].lower() for c in letters if c.script == script})
         for script in passage.scripts
     }
+    writing = (context.lang or "")[-4:]
     count = MISTAKEN + ADDED
     numbers = draw.numbers("letters", count * len(letters)).tolist()
     for index, cluster in enumerate(letters):
@@ -52,11 +53,11 @@ def _candidates(passage: Passage, draw: Draw, context: Context) -> Iterator[Edit
         yield Edit(cluster.end, cluster.end, "", cluster.text)
         if cluster.script in (COMMON, INHERITED):
             continue
-        typed = cluster.text[0] if cluster.script in _ACCENTED else cluster.text
-        near = _near(typed, keyboards[cluster.script])
-        composed = slips(cluster.text, cluster.script)
-        if near or composed:
-            mistaken, added = (composed or _mistaken(typed, near)), _added(cluster, near)
+        around = near(cluster, keyboards[cluster.script])
+        composed = slips(cluster.text, cluster.script, writing)
+        if around or composed:
+            mistaken = composed or _mistaken(_typed(cluster), around)
+            added = _added(around, composed)
         else:
             added = _alike(cluster, own[cluster.script])
             mistaken = tuple(letter + cluster.text[1:] for letter in added)
@@ -67,15 +68,24 @@ def _candidates(passage: Passage, draw: Draw, context: Context) -> Iterator[Edit
             yield Edit(place, place, "", letter)
 
 
-def _near(typed: str, keyboard: Keyboard | None) -> list[str]:
-    """For each code point of a cluster what a finger may hit instead, of the same kind."""
+def near(cluster: Cluster, keyboard: Keyboard | None) -> list[str]:
+    """For each code point that is typed of a cluster what a finger may hit instead, of its kind.
+
+    Returns:
+        As many texts as there are code points, of alternatives each; empty if none has any.
+    """
     if keyboard is None:
         return []
-    near = [_around(character, keyboard) for character in typed]
-    if not any(near) and len(typed) == 1:
+    typed = _typed(cluster)
+    found = [_around(character, keyboard) for character in typed]
+    if not any(found) and len(typed) == 1:
         # Letters that the layout composes, with a dead key say, are near what they are made of.
-        near = [_around(unicodedata.normalize("NFD", typed)[0], keyboard)]
-    return near if any(near) else []
+        found = [_around(unicodedata.normalize("NFD", typed)[0], keyboard)]
+    return found if any(found) else []
+
+
+def _typed(cluster: Cluster) -> str:
+    return cluster.text[0] if cluster.script in _ACCENTED else cluster.text
 
 
 def _around(character: str, keyboard: Keyboard) -> str:
@@ -99,10 +109,10 @@ def _mistaken(text: str, near: list[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(forms))
 
 
-def _added(cluster: Cluster, near: list[str]) -> tuple[str, ...]:
+def _added(near: list[str], composed: tuple[str, ...]) -> tuple[str, ...]:
     """Letters that a finger may hit along with those of a cluster."""
     letters = (c for others in near for c in others if not is_mark(c))
-    return tuple(dict.fromkeys((*letters, *slips(cluster.text[0], cluster.script))))
+    return tuple(dict.fromkeys((*letters, *(form[0] for form in composed))))
 
 
 def _alike(cluster: Cluster, own: list[str]) -> tuple[str, ...]:
