@@ -31,9 +31,13 @@ class LineSplitter:
         self.number = 0
 
     def feed(self, part: bytes) -> Iterator[Line]:
-        """Take the next bytes and yield the lines that they end."""
+        """Take the next bytes and yield the lines that they end, but for those of no bytes."""
         start = 0
         while (end := part.find(b"\n", start)) >= 0:
+            if end == start and not self._rest and not self._too_long:
+                self.number += 1  # cheaply: there may be millions
+                start = end + 1
+                continue
             self._keep(part[start:end])
             yield self._take()
             start = end + 1

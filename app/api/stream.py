@@ -112,6 +112,7 @@ class Upload(Response):
         self._service.streams += 1
         try:
             stopped = await self._read(reader)
+            self._line = self._line if stopped else reader.number
             counts = self._counts() | {"lines": reader.number}
             end = {"event": "stopped", **stopped} if stopped else {"event": "done"}
             await self._emit([end | counts])
@@ -158,8 +159,8 @@ class Upload(Response):
         if self._refused >= MOST_REFUSED:
             return describe_refusal(
                 InvalidInputError(
-                    f"{self._refused} lines were refused, so what comes may be something else than "
-                    "documents; correct them and go on after this line."
+                    f"{MOST_REFUSED} lines or more were refused, so what comes may be something "
+                    "else than documents; correct them and go on after this line."
                 )
             )
         if self._service.stopping.is_set():
