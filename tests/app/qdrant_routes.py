@@ -55,6 +55,7 @@ class Backend:
     wrong: list[str] = field(default_factory=list)
     before: dict[str, Callable[[], object]] = field(default_factory=dict)
     half: bool = False
+    red: str = ""
     title: str = "qdrant - vector search engine"
 
     def real(self, name: str) -> str:
@@ -125,7 +126,11 @@ def create(backend: Backend, name: str, body: models.CreateCollection) -> Any:
 
 @route("GET", "/collections/{name}")
 def describe(backend: Backend, name: str, body: Any) -> Any:
-    return backend.local.get_collection(name)
+    info = backend.local.get_collection(name)
+    if backend.red:
+        info.status = models.CollectionStatus.RED
+        info.optimizer_status = models.OptimizersStatusOneOf1(error=backend.red)
+    return info
 
 
 @route("DELETE", "/collections/{name}")

@@ -217,6 +217,15 @@ def test_collection_that_was_not_made_here_is_unavailable(opened, backend):
     assert store.unavailable() == {}
 
 
+def test_collection_that_the_server_calls_red_is_reported_and_still_read(opened, backend):
+    store = fill(opened())
+    backend.red = "No space left on device"
+    assert list(store.unavailable()) == ["demo"]
+    assert "No space left on device" in store.unavailable()["demo"]
+    assert [c.name for c in store.collections()] == ["demo"]
+    assert len(store.search("demo", vectors_of(1), 5)[0]) == 5
+
+
 @pytest.mark.parametrize(("age_s", "left"), [(7200, 0), (60, 1)])
 def test_leftovers_of_a_crash_are_swept_when_they_are_old(opened, backend, age_s, left):
     own = {"format": 1, "created": time.time() - age_s}

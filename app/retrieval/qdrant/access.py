@@ -78,20 +78,20 @@ class Access:
                 raise NotFoundError(f"There is no collection {name}; create it first.")
         return aliases
 
-    def all(self) -> dict[str, Collection | str]:
-        """Describe all collections, by name; those that cannot be used by the reason."""
+    def all(self) -> dict[str, tuple[Collection | None, str]]:
+        """Describe all collections, by name; with what is wrong with those that something is."""
 
-        def describe(name: str) -> Collection | str | None:
+        def look(name: str) -> tuple[Collection | None, str]:
             try:
-                return self.describe(self.find(name))
+                target = self.find(name)
+                return self.describe(target), target.trouble
             except NotFoundError:  # Dropped meanwhile
-                return None
+                return None, ""
             except StoreError as error:
-                return error.message
+                return None, error.message
 
         names = sorted(self.aliases())
-        found = zip(names, self._nodes.each(describe, names), strict=True)
-        return {name: one for name, one in found if one is not None}
+        return dict(zip(names, self._nodes.each(look, names), strict=True))
 
     def describe(self, target: Target) -> Collection:
         """Describe a collection."""
@@ -110,7 +110,7 @@ class Access:
                 f"reading the state of {target.name}",
                 lambda client: client.get_collection(target.physical),
             )
-            if info.status == models.CollectionStatus.GREEN or time.monotonic() > deadline:
+            if info.status != models.CollectionStatus.YELLOW or time.monotonic() > deadline:
                 return
             time.sleep(min(2.0, 0.05 * 2**attempt))
 

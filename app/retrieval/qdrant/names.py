@@ -13,7 +13,7 @@ import re
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from qdrant_client import QdrantClient, models
@@ -44,6 +44,7 @@ class Target:
         model: The encoder.
         options: What else it was created with.
         shards: Names of its shards, if documents are sent to them by name.
+        trouble: What the server says is wrong with it, such as a full disk; mostly empty.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Target:
     model: str
     options: Options
     shards: tuple[str, ...]
+    trouble: str = ""
 
 
 class Names:
@@ -83,7 +85,11 @@ class Names:
             )
         except GoneError:
             raise NotFoundError(f"There is no collection {name}; create it first.") from None
-        return _target(name, (info.config.metadata or {}).get("tyntegra"))
+        target = _target(name, (info.config.metadata or {}).get("tyntegra"))
+        if info.status == models.CollectionStatus.RED:
+            trouble = f"The server calls it red: {info.optimizer_status!s:.300}. See its log."
+            return replace(target, trouble=trouble)
+        return target
 
     def make(self, name: str, dim: int, model: str, options: Options) -> Target:
         """Create a collection on the server that has no alias yet."""

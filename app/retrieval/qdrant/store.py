@@ -101,7 +101,7 @@ class QdrantStore:
 
     def collections(self) -> list[Collection]:
         """List the collections that can be used, by name."""
-        return [found for found in self._access.all().values() if isinstance(found, Collection)]
+        return [found for found, _ in self._access.all().values() if found is not None]
 
     def describe(self, name: str) -> Collection:
         """Describe one collection."""
@@ -116,9 +116,8 @@ class QdrantStore:
         return self._access.work(name, lambda target: estimate_bytes(self._access.reader(target)))
 
     def unavailable(self) -> dict[str, str]:
-        """Name the collections that cannot be used, each with the reason."""
-        everything = self._access.all().items()
-        return {name: found for name, found in everything if isinstance(found, str)}
+        """Name the collections that cannot be used, or that their server has trouble with."""
+        return {name: trouble for name, (_, trouble) in self._access.all().items() if trouble}
 
     def replace(self, name: str, by: str) -> Collection:
         """Put the collection ``by`` in the place of ``name``, which is dropped."""
