@@ -2,7 +2,7 @@
 
 A passage is a part of the document's text as it is, and its vector is that part's own, as if it had
 been sent alone. A window ends at the end of a sentence if one ends in its last quarter, else of a
-word, else between two letters.
+word, else between two letters; one that overlaps the last begins by the same rule.
 """
 
 from bisect import bisect_left, bisect_right
@@ -105,7 +105,7 @@ def cut(places: Sequence[Border], starts: NDArray[np.intp], windows: Windows) ->
         goal = before[first] + windows.stride
         reach = min(max(bisect_right(before, goal) - 1, first + 1), final)
         least = bisect_left(before, goal - windows.tokens // 4, first + 1, reach)
-        first = _last(words, least, reach) or reach
+        first = _last(sentences, least, reach) or _last(words, least, reach) or reach
 
 
 def _last(chosen: Sequence[int], least: int, most: int) -> int | None:

@@ -47,6 +47,13 @@ def test_split_windows_prefer_the_end_of_a_sentence() -> None:
     assert passages("a b. c d e f g h i j k l", 8, 8)[0] == "a b. c d e f g h"  # too early
 
 
+def test_split_windows_that_overlap_begin_with_a_sentence_if_one_is_near() -> None:
+    text = "a b c d e. f g h i j k l m n o p q r s t"
+    assert passages(text, 8, 6)[:2] == ["a b c d e. f g h", "f g h i j k l m"]
+    text = "a b. c d e f g h i j k l"
+    assert passages(text, 8, 6)[1] == "g h i j k l"  # too far back
+
+
 def test_split_scripts_without_spaces_are_cut_between_letters() -> None:
     text = unicodedata.normalize("NFD", "がぎぐげご") * 20
     parts = passages(text, 8, 8)
