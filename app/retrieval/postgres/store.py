@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from psycopg import IsolationLevel
 
-from app.errors import InvalidInputError, NotReadyError, StoreError
+from app.errors import InvalidInputError
 from app.retrieval.checks import (
     require_collection,
     require_entries,
@@ -27,7 +27,7 @@ from app.retrieval.filters import Filter
 from app.retrieval.points import require_doc_id, require_name, require_top_k, unit_rows
 from app.retrieval.postgres import pages, snapshots, writes
 from app.retrieval.postgres.conditions import Condition
-from app.retrieval.postgres.faults import LostError, VanishedError
+from app.retrieval.postgres.faults import LostError, VanishedError, broken, disk_errors, vanishing
 from app.retrieval.postgres.indexes import Upkeep
 from app.retrieval.postgres.nearest import Nearest
 from app.retrieval.postgres.pool import Cursor, Database
@@ -244,19 +244,19 @@ class PostgresStore:
     def flush(self, name: str) -> None:
         """Build the index of a collection if it is due, and clean up after many writes."""
         require_name(name)
-        with _vanishing(name):
+        with vanishing(name):
             self._upkeep.build(name)
 
     def snapshot(self, name: str, target: Path) -> Path:
         """Write a copy of a collection to ``target/<name>``; others go on reading and writing."""
-        with _disk_errors(f"writing a snapshot of {name} to {target}"):
+        with disk_errors(f"writing a snapshot of {name} to {target}"):
             return self._reading(name, lambda cursor, table: snapshots.save(cursor, table, target))
 
     def restore(self, name: str, source: Path) -> Collection:
         """Create a collection from what ``snapshot`` returned, after a look at all digests."""
         require_name(name)
         snapshot = snapshots.read(name, source)
-        with _disk_errors(f"reading the snapshot at {source}"), self._writing(name) as cursor:
+        with disk_errors(f"reading the snapshot at {source}"), self._writing(name) as cursor:
             return snapshots.load(cursor, self._schema, snapshot)
 
     def _reading(self, name: str, work: Callable[[Cursor, Table], T]) -> T:
@@ -270,39 +270,14 @@ class PostgresStore:
                     raise
             except VanishedError:  # Dropped or replaced between its name and its tables
                 continue
-        raise _broken(name)
+        raise broken(name)
 
     @contextlib.contextmanager
     def _writing(self, name: str) -> Iterator[Cursor]:
         require_name(name)
-        with _vanishing(name), self._database.write() as cursor:
+        with vanishing(name), self._database.write() as cursor:
             yield cursor
 
 
 def _condition(table: Table, where: Filter) -> Condition:
     return Condition(where, table.collection.options.fields)
-
-
-def _broken(name: str) -> NotReadyError:
-    return NotReadyError(
-        f"The tables of the collection {name} are missing from the database; restore it from a "
-        "backup, or drop it and index it again."
-    )
-
-
-@contextlib.contextmanager
-def _vanishing(name: str) -> Iterator[None]:
-    try:
-        yield
-    except VanishedError:
-        raise _broken(name) from None
-
-
-@contextlib.contextmanager
-def _disk_errors(action: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"The disk failed while {action}: {error.strerror or error}. Check space and rights."
-        ) from error
