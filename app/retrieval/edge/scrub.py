@@ -64,8 +64,9 @@ class Scrub:
         if following is None:
             with held.writing:
                 held.require_open()
-                held.meta = replace(held.meta, unchecked=False)
-                layout.write_meta(held.directory, held.meta)
+                meta = replace(held.meta, unchecked=False)
+                layout.write_meta(held.directory, meta)
+                held.meta = meta
 
     def _look_again(self, name: str) -> None:
         """A write may have come between two passages; without one it is damage."""
