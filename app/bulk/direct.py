@@ -10,6 +10,7 @@ from app.binding import options_for, require_bound, require_declared, windows_of
 from app.bulk.target import Target, open_named_store
 from app.bulk.work import Written
 from app.errors import NotFoundError, TooLargeError
+from app.guard import WriteGuard
 from app.retrieval.documents import Document, Span
 from app.retrieval.store import Collection, FieldType
 from app.settings import Settings
@@ -104,7 +105,9 @@ class StoreSink:
             for start, end in some
         ]
         encoded = self._encoder.encode(passages, "document")
-        self._store.upsert(self._collection.name, kept, encoded.vectors, spans)
+        name = self._collection.name
+        with WriteGuard().writing(self._store, name):
+            self._store.upsert(name, kept, encoded.vectors, spans)
         return Written(refused, _cut(encoded.truncated, spans))
 
     def _passages(self, document: Document) -> list[Span]:

@@ -16,6 +16,7 @@ from app.bulk.parts import Part, Source
 from app.bulk.sources import identify
 from app.bulk.work import Outcome, Task, hash_id
 from app.errors import ConflictError, NotFoundError, StoreError
+from app.guard import WriteGuard
 
 if TYPE_CHECKING:
     from app.retrieval.store import VectorStore
@@ -71,7 +72,8 @@ def import_collection(
             part = Part(group, group + 1, first + 1, size, size)
             rows = file.read(group)
             for some in slices(rows, UPSERT_DOCUMENTS):
-                store.upsert(name, some.documents, some.vectors, some.spans)
+                with WriteGuard().writing(store, name):
+                    store.upsert(name, some.documents, some.vectors, some.spans)
             ledger.commit([_outcome(Task(number, source, part), rows)])
         first += size
         if show:
