@@ -11,7 +11,7 @@ from app.errors import NotFoundError, NotReadyError, StoreError
 from app.retrieval.points import require_name
 from app.retrieval.qdrant.names import Names, Target
 from app.retrieval.qdrant.nodes import Cluster, GoneError, Nodes
-from app.retrieval.qdrant.reads import Reader, consistency_of
+from app.retrieval.qdrant.reads import Reader
 from app.retrieval.store import Collection
 
 T = TypeVar("T")
@@ -31,7 +31,6 @@ class Access:
     def __init__(self, nodes: Nodes, cluster: Cluster) -> None:
         self.names = Names(nodes, cluster)
         self._nodes = nodes
-        self._consistency = consistency_of(cluster.read)
         self._known: dict[str, tuple[float, Target]] = {}
         self._closed = False
 
@@ -100,7 +99,7 @@ class Access:
 
     def reader(self, target: Target) -> Reader:
         """Read from a collection."""
-        return Reader(self._nodes, target, self._consistency)
+        return Reader(self._nodes, target)
 
     def settle(self, target: Target) -> None:
         """Wait until the server has nothing left to build, at most a minute."""

@@ -5,7 +5,7 @@
 
 A collection exists when its alias does: the alias is made last and removed first, and moves from
 one collection to another in one step. What the collection was created with stands in its metadata.
-Collections without an alias are left by a crash, and swept when they are an hour old.
+Collections without an alias are left by a crash, and swept when they are a day old.
 """
 
 import logging
@@ -29,7 +29,8 @@ TOKENS = "t"
 """The payload's tokens, by which the passages that have them are counted."""
 _HNSW_M = 16
 _HNSW_EF_CONSTRUCT = 128
-_ORPHANED_S = 3600.0
+_ORPHANED_S = 86_400.0
+"""Longer than a large snapshot takes to come in."""
 _log = logging.getLogger(__name__)
 
 

@@ -126,7 +126,7 @@ def _fetch(reader: Reader, queries: Sequence[Any], search: Search, limit: int) -
     answers = reader.nodes.call(
         f"searching {reader.target.name}",
         lambda client: client.query_batch_points(
-            reader.target.physical, requests, consistency=reader.consistency
+            reader.target.physical, requests, consistency=reader.nodes.consistency
         ),
     )
     return [answer.points for answer in answers]

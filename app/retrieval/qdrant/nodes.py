@@ -18,7 +18,7 @@ from typing import Literal, TypeVar
 
 import httpx
 from pydantic import ValidationError
-from qdrant_client import QdrantClient
+from qdrant_client import QdrantClient, models
 from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
@@ -92,12 +92,16 @@ class Nodes:
 
     Args:
         clients: One for each node, by its address.
-        timeout_s: Seconds that a call may take, with everything that is tried again.
+        cluster: How they are asked.
     """
 
-    def __init__(self, clients: dict[str, QdrantClient], timeout_s: float) -> None:
+    def __init__(self, clients: dict[str, QdrantClient], cluster: Cluster) -> None:
+        self.consistency = (
+            None if cluster.read == "one" else models.ReadConsistencyType(cluster.read)
+        )
+        """Copies that have to agree on what is read, as the server names it."""
         self._clients = list(clients.items())
-        self._timeout_s = timeout_s
+        self._timeout_s = cluster.timeout_s
         self._first = 0
         self._pool: ThreadPoolExecutor | None = None
         self._making = threading.Lock()
@@ -125,7 +129,7 @@ class Nodes:
             raise InvalidInputError(
                 "No address of a Qdrant server is given; give http://host:6333."
             )
-        return cls(clients, cluster.timeout_s)
+        return cls(clients, cluster)
 
     @property
     def addresses(self) -> str:

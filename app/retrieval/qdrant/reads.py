@@ -7,7 +7,7 @@ crash in the middle: points count only if their check sum is that of the documen
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -39,7 +39,7 @@ HEAD = [*HEAD_FIELDS, "check", "parts", "span"]
 """What is read of a document's first point."""
 _READ_POINTS = 1000
 _AGAIN = 5
-_MAX_LANGUAGES = 10_000
+_MAX_LANGUAGES = 1_000_000
 _log = logging.getLogger(__name__)
 
 
@@ -50,12 +50,10 @@ class Reader:
     Attributes:
         nodes: The cluster.
         target: The collection.
-        consistency: Copies that have to agree; None: one is asked.
     """
 
     nodes: Nodes
     target: Target
-    consistency: models.ReadConsistencyType | None
 
     def heads(self, doc_ids: Iterable[str], fields: list[str] = HEAD) -> dict[str, Any]:
         """Read the first points' payloads of those documents that exist, by ``doc_id``."""
@@ -77,7 +75,7 @@ class Reader:
                     some,
                     with_payload=fields,
                     with_vectors=list(vectors) or False,
-                    consistency=self.consistency,
+                    consistency=self.nodes.consistency,
                 ),
             )
             found |= {str(record.id): record for record in records}
@@ -164,7 +162,7 @@ class Reader:
                 offset=after,
                 with_payload=fields,
                 with_vectors=vectors or False,
-                consistency=self.consistency,
+                consistency=self.nodes.consistency,
             ),
         )
         others = self._further(heads, fields, vectors)
@@ -208,13 +206,6 @@ def require_cursor(after: str) -> str:
         raise InvalidInputError(
             f"{after!r:.50} is not where a page begins; give what the page before gave."
         ) from None
-
-
-def consistency_of(
-    read: Literal["one", "majority", "quorum", "all"],
-) -> models.ReadConsistencyType | None:
-    """Name a read preference as the server does."""
-    return None if read == "one" else models.ReadConsistencyType(read)
 
 
 def span_or_none(payload: Mapping[str, Any], head: Mapping[str, Any]) -> Span | None:

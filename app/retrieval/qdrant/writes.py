@@ -124,7 +124,11 @@ def _left(nodes: Nodes, target: Target, doc_ids: Sequence[str]) -> dict[str, int
     found = nodes.call(
         f"looking up documents of {target.name}",
         lambda client: client.retrieve(
-            target.physical, list(heads), with_payload=["parts", HAD], with_vectors=False
+            target.physical,
+            list(heads),
+            with_payload=["parts", HAD],
+            with_vectors=False,
+            consistency=nodes.consistency,
         ),
     )
     return {heads[str(record.id)]: longest(record.payload or {}) for record in found}
