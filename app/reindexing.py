@@ -116,6 +116,12 @@ class Reindexer:
         job = self._jobs.get(name)
         return job.progress if job else None
 
+    @property
+    def left(self) -> int:
+        """Documents still to be encoded anew."""
+        open_jobs = [job.progress for job in list(self._jobs.values()) if job.is_open]
+        return sum(progress.total - progress.done for progress in open_jobs)
+
     def cancel(self, name: str) -> None:
         """Leave a collection as it was; also one that another process works on.
 

@@ -20,7 +20,7 @@ class WindowsWire(Wire):
     tokens: int = Field(
         ge=LEAST_WINDOW,
         le=MOST_WINDOW,
-        description="most tokens of a passage; at most what the encoder reads, see `/info`",
+        description="most tokens of a passage; at most `window_tokens` of `/info`",
         examples=[128],
     )
     stride: int = Field(

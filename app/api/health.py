@@ -148,7 +148,8 @@ async def info(service: OpenService) -> Response:
             "model": encoder.model_id,
             "precision": encoder.precision,
             "provider": encoder.provider,
-            "limits": {name: getattr(service.settings, name) for name in LIMITS},
+            "limits": {name: getattr(service.settings, name) for name in LIMITS}
+            | {"window_tokens": encoder.document_room},
             "manifest": encoder.manifest.model_dump(mode="json"),
         }
     )

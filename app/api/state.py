@@ -83,6 +83,11 @@ class Service:
             )
         self.metrics.watch("tyntegra_queue_texts", "Texts waiting for the model.", self._queued)
         self.metrics.watch("tyntegra_streams", "Uploads going on.", lambda: self.streams)
+        self.metrics.watch(
+            "tyntegra_reindex_documents_left",
+            "Documents still to be encoded anew.",
+            lambda: self._reindexer.left if self._reindexer is not None else 0,
+        )
 
     async def start(self) -> None:
         """Open encoder and store and fill the demo; on failure, end the process."""

@@ -139,6 +139,7 @@ async def test_info_shows_manifest_and_limits(start: Any) -> None:
         answer = (await running.client.get("/info")).json()
     assert (answer["manifest"]["name"], answer["manifest"]["dim"]) == ("fake", 32)
     assert answer["limits"]["max_texts"] == 7
+    assert answer["limits"]["window_tokens"] == 100
     assert answer["provider"] == "CPUExecutionProvider"
 
 

@@ -49,6 +49,7 @@ async def test_reindex_is_shown_and_writes_are_told_to_wait(
         begun = await client.post(f"{PATH}/reindex")
         again = await client.post(f"{PATH}/reindex", json={"windows": None})
         shown = (await client.get(PATH)).json()["reindex"]
+        metrics = (await client.get("/metrics")).text
         ndjson = {"content-type": "application/x-ndjson"}
         refused = [
             await client.post(f"{PATH}/documents", json={"documents": DOCUMENTS}),
@@ -63,6 +64,7 @@ async def test_reindex_is_shown_and_writes_are_told_to_wait(
     assert never.status_code == 404
     assert (begun.status_code, again.status_code) == (202, 202)
     assert begun.json()["started"] == again.json()["started"]
+    assert "tyntegra_reindex_documents_left 20.0" in metrics
     assert (shown["total"], shown["state"] in ("waiting", "running")) == (20, True)
     assert [response.status_code for response in refused] == [409] * 4
     assert all("GET /collections/a/reindex" in response.text for response in refused)
