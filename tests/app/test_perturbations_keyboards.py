@@ -101,16 +101,32 @@ def test_keyboard_of_a_script_without_one_is_none():
     assert keyboard_of(None, "Egyp") is None
 
 
-def test_keyboard_neighbors_touch_both_ways():
+def test_keyboard_neighbors_touch_both_ways_but_for_those_behind_altgr():
     for script in TABLE["scripts"]:
-        around = keyboard(None, script).around
-        for character, near in around.items():
-            assert all(character in around[other] for other in near)
+        found = keyboard(None, script)
+        layout = TABLE["layouts"][found.name]
+        for character in (layout["plain"] + layout.get("shift", "")).replace(" ", ""):
+            assert all(character in found.around[other] for other in found.around[character])
+
+
+def test_keyboard_letter_behind_altgr_is_near_the_plain_one_of_its_key():
+    # Togo's layout has it on the key of r, beside that of ɖ.
+    around = keyboard("ewe_Latn", "Latn").around
+    assert {"r", "ɖ"} <= set(around["ɛ"])
+    assert "ɛ" not in around["r"]
+
+
+@pytest.mark.parametrize(
+    ("lang", "letters"),
+    [("hau_Latn", "ɗ"), ("yor_Latn", "ẹọṣ"), ("ibo_Latn", "ịọụ"), ("bam_Latn", "ɛɔŋ")],
+)
+def test_keyboard_has_the_letters_that_its_language_adds(lang, letters):
+    assert set(letters) <= set(keyboard(lang, "Latn").around)
 
 
 def test_table_layouts_have_a_character_or_a_space_for_each_key():
     for layout in TABLE["layouts"].values():
-        for level in (layout["plain"], layout["shift"]):
+        for level in (value for key, value in layout.items() if key != "script"):
             assert len(level) == len(KEYS)
             assert all(c == " " or unicodedata.category(c)[0] in "LM" for c in level)
 
@@ -148,7 +164,7 @@ def test_typo_in_yoruba_mistakes_letters_with_marks_for_plain_neighbors():
         if p.edit.before
     }
     assert after
-    assert after <= set(keyboard("yor_Latn", "Latn").around["o"])
+    assert after <= set(keyboard("yor_Latn", "Latn").around["ọ"])
 
 
 def test_typo_in_hiragana_mistakes_letters_for_hiragana_on_neighboring_keys():

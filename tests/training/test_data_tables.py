@@ -17,6 +17,7 @@ HEADER = """
 #define XK_adiaeresis                    0x00e4  /* U+00E4 LATIN SMALL LETTER A WITH DIAERESIS */
 #define XK_Cyrillic_a                    0x06c1  /* U+0430 CYRILLIC SMALL LETTER A */
 #define XK_Cyrillic_A                    0x06e1  /* U+0410 CYRILLIC CAPITAL LETTER A */
+#define XK_at                            0x0040  /* U+0040 COMMERCIAL AT */
 #define XK_dead_acute                    0xfe51
 #define XK_Shift_L                       0xffe1  /* Left shift */
 """
@@ -29,7 +30,7 @@ xkb_symbols "basic" {
     key <AD01> { [ Cyrillic_a, Cyrillic_A, at, at ] };
     key <AD02> { type[Group1]="ALPHABETIC", symbols[Group1]= [ U0431, U0411 ] };
     key <AD03> { [ NoSymbol, adiaeresis ] };
-    key <AD04> { [ dead_acute, 0x1000432 ] };
+    key <AD04> { [ dead_acute, 0x01000432, 0x1000257, 0xfe51 ] };
     key.type[Group1]="FOUR_LEVEL";
 };
 partial xkb_symbols "variant" {
@@ -49,21 +50,22 @@ def symbols(tmp_path):
 
 
 def test_read_keysyms_keeps_those_that_type_a_character(symbols):
-    assert symbols.keysyms == {"a": "a", "adiaeresis": "ä", "Cyrillic_a": "а", "Cyrillic_A": "А"}
+    typed = {"a": "a", "adiaeresis": "ä", "Cyrillic_a": "а", "Cyrillic_A": "А", "at": "@"}
+    assert symbols.keysyms == typed
 
 
 def test_layout_later_statements_win_and_no_symbol_keeps_the_included(symbols):
     assert symbols.layout("test") == {
-        "AD01": ["а", "А"],
-        "AD02": ["б", "Б"],
-        "AD03": ["a", "ä"],
-        "AD04": ["", "в"],
-        "AD05": ["a", ""],
+        "AD01": ["а", "А", "@", "@"],
+        "AD02": ["б", "Б", "", ""],
+        "AD03": ["a", "ä", "", ""],
+        "AD04": ["", "в", "ɗ", ""],
+        "AD05": ["a", "", "", ""],
     }
 
 
 def test_layout_of_a_section_changes_what_it_includes(symbols):
-    assert symbols.layout("test", "variant")["AD01"] == ["a", "А"]
+    assert symbols.layout("test", "variant")["AD01"] == ["a", "А", "@", "@"]
 
 
 def test_build_keyboards_names_equal_layouts_once_and_takes_the_first_for_a_language(tmp_path):

@@ -3,7 +3,7 @@
 The layouts come from a table built from xkeyboard-config (``app/text/tables``). A key's neighbors
 are those beside it and the two above and below that it touches; on the same level, with or without
 Shift. The other level of the same key is a neighbor too in scripts without case, where it is
-another letter.
+another letter; so is the plain letter for one behind AltGr, as when that key is missed.
 """
 
 import unicodedata
@@ -57,6 +57,7 @@ _GENERAL = {
     "gug": "grn",
     "dik": "din",
     "knc": "kau",
+    "twi": "aka",
     "fuv": "ful",
     "zgh": "ber",
     "tzm": "ber",
@@ -116,11 +117,14 @@ def _keyboard(name: str) -> Keyboard | None:
     if not name:
         return None
     layout = read_table("keyboards")["layouts"][name]
-    levels = (layout["plain"], layout["shift"])
+    plain, shift, third, fourth = (
+        layout.get(level, " " * len(KEYS)) for level in ("plain", "shift", "third", "fourth")
+    )
     around: dict[str, str] = {}
-    for level, other in (levels, levels[::-1]):
+    for level, other in ((plain, shift), (shift, plain), (third, plain), (fourth, shift)):
+        behind = level in (third, fourth)
         for place, character in enumerate(level):
-            if character == " ":
+            if character == " " or (behind and character in plain + shift):
                 continue
             near = [level[n] for n in _touching()[place]]
             if other[place].casefold() != character.casefold():

@@ -48,6 +48,7 @@ def propose(passage: Passage, draw: Draw, context: Context) -> Iterator[Edit]:
     """Propose the loss of each mark, four others in its place, and an ending for the text."""
     del context
     marks = [cluster for cluster in passage.clusters if cluster.text in _others()]
+    spaces = {c.start for c in passage.clusters if len(c.text) == 1 and c.text.isspace()}
     numbers = draw.numbers("punctuation", len(marks)).tolist()
     for cluster, number in zip(marks, numbers, strict=True):
         others = _others()[cluster.text]
@@ -55,9 +56,8 @@ def propose(passage: Passage, draw: Draw, context: Context) -> Iterator[Edit]:
         for form in dict.fromkeys(forms):
             yield from _kept(passage, cluster.start, cluster.end, form)
         # A mark goes with the space before it where one too many would be left.
-        before = passage.text[max(0, cluster.start - 1) : cluster.start].isspace()
-        after = passage.text[cluster.end : cluster.end + 1]
-        start = cluster.start - (before and (not after or after.isspace()))
+        last = cluster.end == len(passage.text) or cluster.end in spaces
+        start = cluster.start - (last and cluster.start - 1 in spaces)
         yield from _kept(passage, start, cluster.end, "")
     if passage.words:
         last = passage.words[-1][-1]

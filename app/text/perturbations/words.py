@@ -31,13 +31,14 @@ def delete(passage: Passage, draw: Draw, context: Context) -> Iterator[Edit]:
     """Propose the loss of each word with what parts it from the next one; never of the only one."""
     del draw, context
     units = units_of(passage)
-    text = passage.text
+    # A space with a mark on it is a cluster that parts nothing.
+    parting = {cluster.start for cluster in passage.clusters if cluster.text in _PARTS}
     for first, last in units if len(units) > 1 else ():
         start, end = first, last
-        while text[end : end + 1] in _PARTS:
+        while end in parting:
             end += 1
         # At the end, and before punctuation, it is the space before the word that goes.
-        while end in (last, len(text)) and text[max(0, start - 1) : start] in _PARTS:
+        while end in (last, len(passage.text)) and start - 1 in parting:
             start -= 1
         yield from _kept(passage, start, end, "")
 

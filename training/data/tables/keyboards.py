@@ -2,11 +2,12 @@
 
 Reads the symbol files of xkeyboard-config (package xkb-data), the list of layouts with their
 languages (evdev.xml), and the names of keysyms (keysymdef.h of x11proto-dev). Only what produces
-letters and marks is kept, with and without Shift. Layouts of input methods (Chinese, Korean,
-Ethiopic) are not among them.
+letters and marks is kept, with and without Shift and AltGr. Layouts of input methods (Chinese,
+Korean, Ethiopic) are not among them.
 """
 
 import re
+import sys
 import unicodedata
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -18,7 +19,8 @@ from typing import Any
 from app.text.perturbations.keyboards import KEYS
 from app.text.script import COMMON, INHERITED, script_of_character
 
-LEVELS = 2
+LEVELS = ("plain", "shift", "third", "fourth")
+"""What a key types: alone, with Shift, with AltGr, and with both."""
 FEWEST_LETTERS = 18
 """A layout with fewer letters of its script is one of symbols or of additions."""
 
@@ -45,6 +47,8 @@ _PREFERRED = {
     "Cyrl": "ru",
     "Taml": "in(tam)",
 }
+_UNICODE = 0x1000000
+"""What is added to a code point where a keysym is written as a number."""
 _PRESENTATION = re.compile("[\ufb50-\ufdff\ufe70-\ufeff]")
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
@@ -81,14 +85,14 @@ class Symbols:
             if match["include"]:
                 keys.update(self._included(match["include"]))
             elif (syms := _symbols_of(match["body"])) is not None:
-                new = [self._character(name) for name in syms[:LEVELS]]
+                new = [self._character(name) for name in syms[: len(LEVELS)]]
                 old = keys.get(match["key"], [])
                 # NoSymbol leaves what an included layout has there.
-                names = [*syms[:LEVELS], *["NoSymbol"] * (LEVELS - len(syms))]
+                names = [*syms[: len(LEVELS)], *["NoSymbol"] * (len(LEVELS) - len(syms))]
                 merged = [
                     (old[level] if name == "NoSymbol" and level < len(old) else typed)
                     for level, (name, typed) in enumerate(
-                        zip(names, [*new, *[""] * (LEVELS - len(new))], strict=True)
+                        zip(names, [*new, *[""] * (len(LEVELS) - len(new))], strict=True)
                     )
                 ]
                 keys[match["key"]] = merged
@@ -114,12 +118,12 @@ class Symbols:
     def _character(self, name: str) -> str:
         if name in self.keysyms:
             return self.keysyms[name]
-        code = ""
+        code = 0
         if re.fullmatch(r"U[0-9A-Fa-f]{3,6}", name):
-            code = name[1:]
-        elif re.fullmatch(r"0x100[0-9A-Fa-f]{4,6}", name):
-            code = name[5:]
-        return chr(int(code, 16)) if code else ""
+            code = int(name[1:], 16)
+        elif re.fullmatch(r"0x[0-9A-Fa-f]{7,8}", name):
+            code = int(name, 16) - _UNICODE
+        return chr(code) if 0 < code <= sys.maxunicode else ""
 
 
 def read_keysyms(path: Path) -> dict[str, str]:
@@ -143,8 +147,8 @@ def build_keyboards(symbols: Path, rules: Iterable[Path], keysyms: Path) -> dict
         keysyms: The header with the names of keysyms.
 
     Returns:
-        ``layouts``: name -> script and what each place types, plain and with Shift, a space for
-        nothing; ``languages``: language code -> name; ``scripts``: script -> name.
+        ``layouts``: name -> script and what each place types, by level, a space for nothing, levels
+        without letters left out; ``languages``: language code -> name; ``scripts``: script -> name.
     """
     source = Symbols(symbols, read_keysyms(keysyms))
     layouts: dict[str, dict[str, str]] = {}
@@ -160,13 +164,15 @@ def build_keyboards(symbols: Path, rules: Iterable[Path], keysyms: Path) -> dict
         own = _name(file, section)
         typed = source.layout(file, section)
         levels = tuple(
-            "".join(_kept(typed.get(key, []), level) for key in KEYS) for level in range(LEVELS)
+            "".join(_kept(typed.get(key, []), level) for key in KEYS)
+            for level in range(len(LEVELS))
         )
-        script = _script(levels)
+        script = _script(levels[:2])
         if not script:
             continue
         name = names.setdefault((script, *levels), own)
-        layouts.setdefault(name, {"script": script, "plain": levels[0], "shift": levels[1]})
+        kept = {level: typed for level, typed in zip(LEVELS, levels, strict=True) if typed.strip()}
+        layouts.setdefault(name, {"script": script, **kept})
         for target, key in (
             (scripts, script),
             *((languages, f"{code}_{script}") for code in codes),
