@@ -234,3 +234,30 @@ def test_close_while_calls_run_ends_soon(database):
     assert time.monotonic() - began < 5
     with pytest.raises(NotReadyError, match="closed"):
         store.search("demo", vectors_of(1), 1)
+
+
+def test_role_without_privileges_works_once_the_extension_is_there(postgres, database):
+    name, role = database.rpartition("/")[2], f"role_{database[-6:]}"
+    ask(database, f"CREATE ROLE {role} LOGIN PASSWORD 'plain'")
+    ask(database, f"GRANT CREATE ON DATABASE {name} TO {role}")
+    url = f"postgresql://{role}:plain@127.0.0.1:{postgres.port}/{name}"
+    try:
+        with pytest.raises(StoreError, match="CREATE EXTENSION vector"):
+            PostgresStore.open(url)
+        ask(
+            database,
+            "CREATE SCHEMA elsewhere",
+        )
+        ask(database, f"GRANT USAGE ON SCHEMA elsewhere TO {role}")
+        ask(database, "CREATE EXTENSION vector SCHEMA elsewhere")
+        store = PostgresStore.open(url)
+        fill(store)
+        store.flush("demo")
+        store.create("next", DIM, "model@1")
+        store.replace("demo", "next")
+        assert store.upsert("demo", *corpus(5)) == 5
+        assert len(store.search("demo", vectors_of(1), 10)[0]) == 5
+        store.close()
+    finally:
+        ask(database, f"DROP OWNED BY {role}")
+        ask(database, f"DROP ROLE {role}")
