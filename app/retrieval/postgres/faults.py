@@ -74,7 +74,7 @@ def explain(error: psycopg.Error, where: str, *, located: bool) -> Exception:
         where: Names the server.
         located: Say of a connection that failed what libpq says, which names host and role.
     """
-    if isinstance(error, errors.UndefinedTable):
+    if isinstance(error, errors.UndefinedTable) or "could not open relation" in str(error):
         return VanishedError()
     for kinds, wrapped, words in _WORDS:
         if isinstance(error, kinds):

@@ -34,6 +34,15 @@ _log = logging.getLogger(__name__)
 # It would write a line for each attempt to reconnect; the calls that fail say it too.
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
+_DEFAULTS: dict[str, Any] = {
+    "connect_timeout": CONNECT_S,
+    "application_name": "tyntegra",
+    # A network that swallows everything would otherwise hold a call for a quarter of an hour.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 _CONFIGURE = """
 SELECT set_config('search_path', %(path)s, false),
     set_config('statement_timeout', %(statement)s, false),
@@ -51,11 +60,7 @@ class Database:
     """One database of a server; use ``open``."""
 
     def __init__(self, parameters: dict[str, Any], size: int) -> None:
-        self._parameters = parameters | {
-            "connect_timeout": parameters.get("connect_timeout", CONNECT_S),
-            "application_name": parameters.get("application_name", "tyntegra"),
-            "client_encoding": "UTF8",
-        }
+        self._parameters = _DEFAULTS | parameters | {"client_encoding": "UTF8"}
         self.search_path = "public"
         self._closed = threading.Event()
         self._started = False
