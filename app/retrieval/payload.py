@@ -39,6 +39,7 @@ HEAD_FIELDS = ("doc_id", "text", "metadata", "lang")
 """What ``to_document`` reads."""
 PROBE_SCALE = 1e5
 _NAMESPACE = uuid.UUID("6f1b8a52-2d1e-5f0c-9a37-4c1f6d0e7b11")
+_SORTED = json.JSONEncoder(sort_keys=True)
 _PLAIN_KEY = re.compile(r"(?!x-)[A-Za-z0-9_-]{1,40}")
 _MAX_TOKEN_CHARS = 64
 _LARGEST_REST = 1 << 53
@@ -76,12 +77,6 @@ def passage_ids(first: str, parts: int) -> list[str]:
 def document_number(point_id: str) -> int:
     """Number the document that a point belongs to; its points adjoin in the order of ids."""
     return uuid.UUID(point_id).int // MAX_SPANS
-
-
-def first_id(point_id: str, payload: Mapping[str, Any]) -> str:
-    """Derive the id of a document's first passage from another's."""
-    part = payload.get("part", 0)
-    return str(uuid.UUID(int=uuid.UUID(point_id).int - part)) if part else point_id
 
 
 def parts_of(payload: Mapping[str, Any]) -> int:
@@ -135,7 +130,7 @@ def to_rows(entry: Entry) -> list[PointRow]:
 def payload_sum(payload: Mapping[str, Any]) -> int:
     """Compute the check sum of a point's payload but for the sums themselves, 63 bits."""
     covered = {key: value for key, value in payload.items() if key not in ("sum", "check")}
-    data = json.dumps(covered, sort_keys=True).encode("ascii")
+    data = _SORTED.encode(covered).encode("ascii")
     return _63_bits(hashlib.blake2b(data, digest_size=8).digest())
 
 

@@ -14,14 +14,13 @@ import argparse
 import json
 import os
 import random
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ import qdrant_edge as engine
 from numpy.typing import NDArray
 from retrieval_corpus import (
     DIM,
+    NAME,
     RARE,
     documents_of,
     lang_of,
@@ -37,7 +37,8 @@ from retrieval_corpus import (
     true_nearest,
     vectors_of,
 )
-from retrieval_kills import NAME, kill_rounds
+from retrieval_kills import kill_rounds
+from retrieval_load import mixed, percentiles, timed
 
 from app.retrieval.edge import EdgeStore, shard
 from app.retrieval.filters import Filter, In, languages
@@ -45,21 +46,7 @@ from app.retrieval.store import Options
 
 BATCH = 500
 QUERIES = 1_000
-CLIENTS = 2
 Vectors = NDArray[np.float32]
-
-
-def timed(work: Callable[[], object]) -> float:
-    """Run something and return its seconds."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def percentiles(seconds: Sequence[float]) -> dict[str, float]:
-    """Return p50 and p95 in milliseconds."""
-    p50, p95 = np.percentile(np.array(seconds) * 1e3, [50, 95])
-    return {"p50": round(float(p50), 2), "p95": round(float(p95), 2)}
 
 
 def ingest(store: EdgeStore, vectors: Vectors) -> dict[str, Any]:
@@ -164,46 +151,6 @@ def words(store: EdgeStore, n: int) -> dict[str, Any]:
     return {"match_ms": percentiles(seconds)}
 
 
-def load(
-    store: EdgeStore, queries: Vectors, vectors: Vectors, writes: float, duration_s: float
-) -> list[float]:
-    """Let clients search, and write in some of their turns; returns the searches' seconds."""
-    results: list[list[float]] = [[] for _ in range(CLIENTS)]
-    until = time.perf_counter() + duration_s
-
-    def client(number: int) -> None:
-        rng = random.Random(number)
-        while time.perf_counter() < until:
-            if rng.random() < writes:
-                which = rng.randrange(len(vectors))
-                store.upsert(NAME, documents_of(which, 1), vectors[which : which + 1])
-            else:
-                query = queries[rng.randrange(len(queries))][None]
-                results[number].append(timed(lambda q=query: store.search(NAME, q, 10)))
-
-    threads = [threading.Thread(target=client, args=(number,)) for number in range(CLIENTS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return [seconds for some in results for seconds in some]
-
-
-def mixed(
-    store: EdgeStore, queries: Vectors, vectors: Vectors, duration_s: float
-) -> dict[str, Any]:
-    """Compare searches alone with searches among 10% writes, in turns."""
-    alone: list[float] = []
-    among: list[float] = []
-    for _ in range(3):
-        alone += load(store, queries, vectors, 0.0, duration_s / 3)
-        among += load(store, queries, vectors, 0.1, duration_s / 3)
-    figures = {"read_only_ms": percentiles(alone), "ten_percent_writes_ms": percentiles(among)}
-    ratio = figures["ten_percent_writes_ms"]["p95"] / figures["read_only_ms"]["p95"]
-    rate = {"searches_per_s": round(len(alone) / duration_s)}
-    return {"load_of_two": figures | rate | {"p95_ratio": round(ratio, 2)}}
-
-
 def in_child(action: str, root: Path) -> dict[str, Any]:
     """Do something with a store in a fresh process, which prints JSON unless it is killed."""
     child = subprocess.run(
@@ -217,13 +164,23 @@ def child(action: str, root: Path) -> None:
     store = EdgeStore.open(root)
     if action == "die":
         os.kill(os.getpid(), 9)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    opened = memory_mib()
     for query in vectors_of(300, 3):
         store.search(NAME, query[None], 10)
         store.match(NAME, ["w1 w200"], 10)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    figures = {"opened_mib": opened, "searched_mib": memory_mib()}
     store.close()
-    sys.stdout.write(json.dumps({"rss_open_mib": before >> 10, "rss_searched_mib": after >> 10}))
+    sys.stdout.write(json.dumps({"memory": figures}))
+
+
+def memory_mib() -> dict[str, int]:
+    """Tell this process's memory: its own, and the files' pages that it has mapped."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    sizes = dict(line.split(":") for line in lines)
+    return {
+        name: int(sizes[key].split()[0]) >> 10
+        for name, key in (("own", "RssAnon"), ("files", "RssFile"))
+    }
 
 
 def reopening(root: Path) -> dict[str, Any]:
@@ -279,27 +236,6 @@ def measure(root: Path, n: int, efs: Sequence[int]) -> dict[str, Any]:
     return figures | reopening(root) | in_child("memory", root) | {"disk_mib": disk}
 
 
-def draw(lines: Sequence[dict[str, Any]], target: Path) -> None:
-    """Draw the search times over the sizes."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    sizes = [line["documents"] for line in lines]
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-    for key, label in (("search_ms", "search"), ("bare_engine_ms", "bare engine")):
-        for name, style in (("p50", "o-"), ("p95", "s--")):
-            axes.plot(sizes, [line[key][name] for line in lines], style, label=f"{label}, {name}")
-    first = lines[0]["search_ms"]["p50"]
-    doubled = [first * 2 ** np.log10(size / sizes[0]) for size in sizes]
-    axes.plot(sizes, doubled, ":", color="gray", label="doubled per tenfold")
-    axes.set(xscale="log", xlabel="documents", ylabel="milliseconds a query", ylim=(0, None))
-    axes.set_title("10 nearest of 384 dimensions, one client")
-    axes.legend()
-    figure.savefig(target)
-
-
 def main() -> None:
     """Measure each size in a fresh directory, then kill writers and draw."""
     parser = argparse.ArgumentParser(description="Measure retrieval on the embedded engine.")
@@ -330,6 +266,8 @@ def main() -> None:
             with asked.out.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
     if asked.figure:
+        from retrieval_figure import draw  # Matplotlib is of the extra `train`
+
         draw(lines, asked.figure)
 
 

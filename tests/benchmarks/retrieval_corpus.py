@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from app.retrieval.documents import Document
 
+NAME = "bench"
 DIM = 384
 RARE = "lin_Latn"
 """Language of one document in a hundred."""

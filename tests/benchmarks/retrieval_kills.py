@@ -13,12 +13,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from retrieval_corpus import DIM, lang_of
+from retrieval_corpus import DIM, NAME, lang_of
 
 from app.retrieval.documents import Document, Span
 from app.retrieval.edge import EdgeStore
 
-NAME = "bench"
 _BATCH = 50
 _POOL = 2_000
 

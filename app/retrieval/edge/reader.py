@@ -22,7 +22,6 @@ from app.retrieval.edge.writer import count_words
 from app.retrieval.filters import Filter
 from app.retrieval.lexical import Sparse, idf, query_weights
 from app.retrieval.payload import (
-    first_id,
     is_as_written,
     parts_of,
     passage_ids,
@@ -38,6 +37,8 @@ _WHOLE_LIMIT = 64
 _TRIES = 3
 _CHUNK = 1_000
 _ALL_LANGUAGES = 1 << 20
+_Place = tuple[str, int]
+"""A document and the number of its passage."""
 T = TypeVar("T")
 
 
@@ -185,13 +186,13 @@ class Reader:
             [_hit(offset + rank, row, read) for rank, row in enumerate(rows, 1)] for rows in chosen
         ]
 
-    def _read(self, shard: Shard, rows: Sequence[Row]) -> dict[str, Row]:
-        """Read rows and the first points of their documents as a whole, by id."""
-        read = {row.point_id: row for row in rows if "sum" in row.payload}
-        firsts = {first_id(row.point_id, row.payload) for row in rows}
-        missing = (firsts | {row.point_id for row in rows}) - read.keys()
+    def _read(self, shard: Shard, rows: Sequence[Row]) -> dict[_Place, Row]:
+        """Read rows and the first points of their documents as a whole, by place."""
+        read = {_place(row): row for row in rows if "sum" in row.payload}
+        wanted = {_place(row) for row in rows} | {(row.payload["doc_id"], 0) for row in rows}
+        missing = [point_ids(doc_id, part + 1)[part] for doc_id, part in wanted - read.keys()]
         for chunk in _chunks(sorted(missing)):
-            read |= {row.point_id: row for row in shard.rows(chunk)}
+            read |= {_place(row): row for row in shard.rows(chunk)}
         for row in read.values():
             self._verified(row)
         return read
@@ -267,18 +268,18 @@ def _condition(shard: Shard, where: Filter) -> Condition:
     return to_condition(where, lambda doc_ids: ids_of(shard, doc_ids))
 
 
-def _hit(rank: int, row: Row, read: dict[str, Row]) -> Hit:
-    head = read.get(first_id(row.point_id, row.payload))
-    passage = read.get(row.point_id)
+def _place(row: Row) -> _Place:
+    return row.payload["doc_id"], row.payload.get("part", 0)
+
+
+def _hit(rank: int, row: Row, read: dict[_Place, Row]) -> Hit:
+    head, passage = read.get((row.payload["doc_id"], 0)), read.get(_place(row))
     if head is None or passage is None:
         raise _Moved
     _of(head, passage)
     _of(row, passage)
-    document = to_document(head.payload)
-    span = None
-    if parts_of(head.payload) > 1:
-        span = span_of(passage.payload)
-    return Hit(rank, row.score, document, span)
+    span = span_of(passage.payload) if parts_of(head.payload) > 1 else None
+    return Hit(rank, row.score, to_document(head.payload), span)
 
 
 def _of(head: Row, row: Row) -> Row:

@@ -113,7 +113,7 @@ class Shard:
             return [_row(record) for record in found]
 
     def nearest(self, asked: Sequence[Nearest]) -> list[list[Row]]:
-        """Return for each query the rows with the highest dot products, best first."""
+        """Return for each query the rows with the highest dot products, best first, without ids."""
         with engine_errors("searching"):
             if len(asked) == 1:
                 found = [self._engine.query(_request(asked[0]))]
@@ -230,8 +230,7 @@ def _request(asked: Nearest) -> engine.QueryRequest:
 def _scored(asked: Nearest, points: Sequence[engine.ScoredPoint]) -> list[Row]:
     low, high = (-math.inf, math.inf) if isinstance(asked.query, Sparse) else (-1.0, 1.0)
     return [
-        Row(str(point.id), point.payload or {}, score=min(high, max(low, point.score)))
-        for point in points
+        Row("", point.payload or {}, score=min(high, max(low, point.score))) for point in points
     ]
 
 
