@@ -18,6 +18,7 @@ HEADER = """
 #define XK_Cyrillic_a                    0x06c1  /* U+0430 CYRILLIC SMALL LETTER A */
 #define XK_Cyrillic_A                    0x06e1  /* U+0410 CYRILLIC CAPITAL LETTER A */
 #define XK_at                            0x0040  /* U+0040 COMMERCIAL AT */
+#define XK_Old_a                         0x06c1  /* deprecated */
 #define XK_dead_acute                    0xfe51
 #define XK_Shift_L                       0xffe1  /* Left shift */
 """
@@ -26,6 +27,7 @@ SYMBOLS = """
 default partial alphanumeric_keys
 xkb_symbols "basic" {
     include "other(letters)+missing(x)"
+    include "other(euro)"
     name[Group1]="Test";
     key <AD01> { [ Cyrillic_a, Cyrillic_A, at, at ] };
     key <AD02> { type[Group1]="ALPHABETIC", symbols[Group1]= [ U0431, U0411 ] };
@@ -38,7 +40,10 @@ partial xkb_symbols "variant" {
     key <AD01> { [ a ] };
 };
 """
-OTHER = 'xkb_symbols "letters" { key <AD03> { [ a, a ] }; key <AD05> { [ a ] }; };'
+OTHER = """
+xkb_symbols "letters" { key <AD03> { [ a, a ] }; key <AD05> { [ a ] }; };
+xkb_symbols "euro" { key <AD05> { [ NoSymbol, NoSymbol, at, NoSymbol ] }; };
+"""
 
 
 @pytest.fixture
@@ -51,21 +56,22 @@ def symbols(tmp_path):
 
 def test_read_keysyms_keeps_those_that_type_a_character(symbols):
     typed = {"a": "a", "adiaeresis": "ä", "Cyrillic_a": "а", "Cyrillic_A": "А", "at": "@"}
+    typed["Old_a"] = "а"
     assert symbols.keysyms == typed
 
 
 def test_layout_later_statements_win_and_no_symbol_keeps_the_included(symbols):
     assert symbols.layout("test") == {
-        "AD01": ["а", "А", "@", "@"],
-        "AD02": ["б", "Б", "", ""],
-        "AD03": ["a", "ä", "", ""],
-        "AD04": ["", "в", "ɗ", ""],
-        "AD05": ["a", "", "", ""],
+        "AD01": ("а", "А", "@", "@"),
+        "AD02": ("б", "Б"),
+        "AD03": ("a", "ä"),
+        "AD04": ("", "в", "ɗ", ""),
+        "AD05": ("a", None, "@", None),
     }
 
 
 def test_layout_of_a_section_changes_what_it_includes(symbols):
-    assert symbols.layout("test", "variant")["AD01"] == ["a", "А", "@", "@"]
+    assert symbols.layout("test", "variant")["AD01"] == ("a", "А", "@", "@")
 
 
 def test_build_keyboards_names_equal_layouts_once_and_takes_the_first_for_a_language(tmp_path):

@@ -11,8 +11,9 @@ import sys
 import unicodedata
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,10 @@ _PART = re.compile(r"(?P<file>[^(:]+)(?:\((?P<section>[^)]*)\))?(?::(?P<group>\d
 _KEYSYM = re.compile(r"#define XK_(\w+)\s+0x([0-9a-fA-F]+)(?:\s*/\*[ (]*U\+([0-9A-Fa-f]{4,6}))?")
 
 
+Typed = Sequence[str | None]
+"""What a key types by level: a character, nothing (empty), or what it typed before (None)."""
+
+
 @dataclass(slots=True)
 class Symbols:
     """The symbol files of a folder, each section read once.
@@ -77,28 +82,20 @@ class Symbols:
     _files: dict[str, dict[str, str]] = field(default_factory=dict)
     _defaults: dict[str, str] = field(default_factory=dict)
 
-    def layout(self, file: str, section: str = "") -> dict[str, list[str]]:
+    def layout(self, file: str, section: str = "") -> dict[str, Typed]:
         """Return what each key types, by level; later statements win over earlier ones."""
-        keys: dict[str, list[str]] = {}
+        keys: dict[str, Typed] = {}
         body = self._section(file, section)
         for match in _STATEMENT.finditer(body):
             if match["include"]:
-                keys.update(self._included(match["include"]))
+                for name, typed in self._included(match["include"]):
+                    keys[name] = _merged(keys.get(name, ()), typed)
             elif (syms := _symbols_of(match["body"])) is not None:
-                new = [self._character(name) for name in syms[: len(LEVELS)]]
-                old = keys.get(match["key"], [])
-                # NoSymbol leaves what an included layout has there.
-                names = [*syms[: len(LEVELS)], *["NoSymbol"] * (len(LEVELS) - len(syms))]
-                merged = [
-                    (old[level] if name == "NoSymbol" and level < len(old) else typed)
-                    for level, (name, typed) in enumerate(
-                        zip(names, [*new, *[""] * (len(LEVELS) - len(new))], strict=True)
-                    )
-                ]
-                keys[match["key"]] = merged
+                typed = [self._character(name) for name in syms[: len(LEVELS)]]
+                keys[match["key"]] = _merged(keys.get(match["key"], ()), typed)
         return keys
 
-    def _included(self, text: str) -> Iterator[tuple[str, list[str]]]:
+    def _included(self, text: str) -> Iterator[tuple[str, Typed]]:
         for part in re.split(r"[+|]", text):
             match = _PART.fullmatch(part.strip())
             if match and match["group"] in (None, "1") and (self.folder / match["file"]).is_file():
@@ -115,7 +112,9 @@ class Symbols:
             self._files[file] = sections
         return self._files[file].get(section or self._defaults.get(file, ""), "")
 
-    def _character(self, name: str) -> str:
+    def _character(self, name: str) -> str | None:
+        if name in ("NoSymbol", ""):
+            return None
         if name in self.keysyms:
             return self.keysyms[name]
         code = 0
@@ -126,13 +125,22 @@ class Symbols:
         return chr(code) if 0 < code <= sys.maxunicode else ""
 
 
+def _merged(old: Typed, new: Typed) -> Typed:
+    """Lay what a statement says over what there is; NoSymbol leaves that as it is."""
+    both = zip_longest(old, new)
+    return tuple(before if after is None else after for before, after in both)
+
+
 def read_keysyms(path: Path) -> dict[str, str]:
     """Read the characters of keysyms by name; those that type none are left out."""
+    listed = _KEYSYM.findall(path.read_text(encoding="utf-8"))
+    # Older names of a keysym have its number alone.
+    by_number = {int(value, 16): chr(int(code, 16)) for _, value, code in listed if code}
     found: dict[str, str] = {}
-    for name, value, code in _KEYSYM.findall(path.read_text(encoding="utf-8")):
+    for name, value, _ in listed:
         number = int(value, 16)
-        if code:
-            found[name] = chr(int(code, 16))
+        if number in by_number:
+            found[name] = by_number[number]
         elif 0x20 <= number <= 0xFF:
             found[name] = chr(number)
     return found
@@ -164,7 +172,7 @@ def build_keyboards(symbols: Path, rules: Iterable[Path], keysyms: Path) -> dict
         own = _name(file, section)
         typed = source.layout(file, section)
         levels = tuple(
-            "".join(_kept(typed.get(key, []), level) for key in KEYS)
+            "".join(_kept(typed.get(key, ()), level) for key in KEYS)
             for level in range(len(LEVELS))
         )
         script = _script(levels[:2])
@@ -205,8 +213,8 @@ def _listed(path: Path) -> Iterator[tuple[str, str, list[str]]]:
             yield file, variant.findtext("configItem/name", ""), own or codes
 
 
-def _kept(typed: list[str], level: int) -> str:
-    character = typed[level] if level < len(typed) else ""
+def _kept(typed: Typed, level: int) -> str:
+    character = (typed[level] if level < len(typed) else None) or ""
     kept = len(character) == 1 and unicodedata.category(character)[0] in "LM"
     # A ligature for a key that types two letters is no letter.
     return character if kept and not _PRESENTATION.match(character) else " "
