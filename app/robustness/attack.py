@@ -1,40 +1,16 @@
-"""Black-box search for the worst text within an edit budget and a query budget.
+"""One query under one family of perturbations, as far as a search has come with it.
 
-One attack is a query under one family of perturbations. It tries single edits, then adds more to
-the texts that hurt most: by turns edits that hurt on their own, and edits not tried yet. All
-attacks advance together, round by round, so that their candidates fill the encoder's batches.
-
-What is tried next never depends on how much budget is left: level d (texts with d edits) sees its
-own and lower levels only, and each round gives every level its share, whether the edit budget
-allows that level or not. Hence a larger budget of queries or of edits tries all that a smaller one
-tries and more, and can never report a better rank. The price is that a small edit budget leaves
-part of the query budget unused: of 64 queries, one edit uses 34, two use 52 and three 57.
+A search plans what to try next and learns how it stands; ``scheduler`` ranks what all attacks
+planned together. What is planned never depends on how much budget is left, so that a larger budget
+of queries tries all that a smaller one tries and more, and is never weaker.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import product
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from app.robustness.goal import Demotion, Standing
-from app.text.normalize import normalize
-from app.text.perturbations.edits import Edit, apply_edits, fits
-from app.text.perturbations.family import Proposal
-
-_FIRST_ROUND = 16
-_SINGLES, _PAIRS, _DEEP = 6, 6, 4
-_EXPLOITED = _SINGLES // 2
-_PARENTS, _PARTNERS = 8, 32
-_GROUND = 4
-_IDLE_ROUNDS = 32
-
-
-class Candidate(NamedTuple):
-    """A text to try: its edits, its normalized form, and how many edits it has."""
-
-    edits: tuple[Edit, ...]
-    text: str
-    level: int
+from app.robustness.goal import Goal, Standing
+from app.robustness.space import Candidate, Space
 
 
 class Tried(NamedTuple):
@@ -44,208 +20,97 @@ class Tried(NamedTuple):
     standing: Standing
 
 
-@dataclass
-class Attack:
-    """One query under one family of perturbations, as far as it has come.
+class Attack(ABC):
+    """An attack, whatever its search.
 
     Attributes:
-        text: The query as it was sent; edits refer to it.
+        space: The texts that may be tried.
         goal: What the attack wants.
         clean: Where the unperturbed query stands.
-        pool: What the family proposes, in the order in which it is tried.
-        most_edits: Units of edits that a text may have; families cost one unit an edit.
         most_queries: Candidates that may be tried.
+        queries: Candidates tried so far.
+        finished: Whether nothing more will be planned.
+        worst: The worst candidate so far, the first one of equals; None if none is worse than
+            the clean query.
+        calls_to_success: How many candidates the first success took; None without one.
+        edits_to_success: Fewest edits of those that succeeded; None without one.
+        rejected: Candidates that a second encoder found too far from the query.
     """
 
-    text: str
-    goal: Demotion
-    clean: Standing
-    pool: Sequence[Proposal]
-    most_edits: int
-    most_queries: int
-    queries: int = 0
-    finished: bool = False
-    _charged: int = 0
-    _round: int = 0
-    _unsent: bool = False
-    _levels: dict[int, list[Tried]] = field(default_factory=dict)
-    _seen: dict[str, int] = field(default_factory=dict)
-    _combined: set[tuple[Edit, ...]] = field(default_factory=set)
-    _next: int = 0
-    _used: set[int] = field(default_factory=set)
-    _places: dict[int, int] = field(default_factory=dict)
-    _words: dict[Edit, int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        # Where the query came normalized, so shall the adversarial text be.
-        self._normalized = normalize(self.text)
-        self._strict = self._normalized == self.text
-        self._seen[self._normalized] = 0
-
-    @property
-    def worst(self) -> Tried | None:
-        """The worst candidate so far, the first one of equals; None if none is worse than clean."""
-        tried = [entry for level in self._levels.values() for entry in level]
-        worst = max(tried, key=lambda entry: entry.standing.badness, default=None)
-        return worst if worst and worst.standing.badness > self.clean.badness else None
-
-    def plan(self) -> list[Candidate]:
-        """Choose what to try next; empty, and ``finished`` set, when there is nothing more."""
-        idle = 0
-        while not self.finished:
-            candidates = self._plan_round()
-            self.finished = self._charged >= self.most_queries or idle >= _IDLE_ROUNDS
-            if candidates:
-                self.queries += len(candidates)
-                return candidates
-            idle += 1
-        return []
-
-    def learn(self, tried: Sequence[tuple[Candidate, Standing | None]]) -> None:
-        """Take in the standings of planned candidates; those without one were not reached."""
-        for candidate, standing in tried:
-            if standing is None:
-                self.queries -= 1
-                self._unsent = True
-            else:
-                level = self._levels.setdefault(candidate.level, [])
-                level.append(Tried(candidate, standing))
-        for level in self._levels.values():
-            # The margin leads on where the rank is flat or jumps; the rank decides who is worst.
-            level.sort(key=lambda entry: entry.standing.climb)
+    def __init__(
+        self,
+        space: Space,
+        goal: Goal,
+        clean: Standing,
+        most_queries: int,
+        *,
+        after_success: bool = True,
+    ) -> None:
+        self.space = space
+        self.goal = goal
+        self.clean = clean
+        self.most_queries = most_queries
+        self.queries = self.rejected = 0
+        self.finished = False
+        self.worst: Tried | None = None
+        self.calls_to_success: int | None = None
+        self.edits_to_success: int | None = None
+        self._after_success = after_success
+        self._unsent = False
+        self._ranked = 0
 
     @property
     def complete(self) -> bool:
         """Whether the whole budget was used, or all there is was tried."""
         return self.finished and not self._unsent
 
-    def _plan_round(self) -> list[Candidate]:
-        candidates: list[Candidate] = []
-        # Nothing is learned within a round, so each level's combinations are gone through once.
-        sources = {1: self._singles()}
-        for level in _levels_of(self._round):
-            if self._charged >= self.most_queries:
-                break
-            if level > self.most_edits:
-                self._charged += 1
-                continue
-            source = sources.setdefault(level, self._combinations(level))
-            candidate = next(source, None)
-            if candidate:
-                self._charged += 1
-                candidates.append(candidate)
-        self._round += 1
+    def plan(self) -> list[Candidate]:
+        """Choose what to try next; empty, and ``finished`` set, when there is nothing more."""
+        candidates = [] if self.finished else self._choose()
+        self.queries += len(candidates)
         return candidates
 
-    def _singles(self) -> Iterator[Candidate]:
-        """Untried single edits: by turns from the words that mattered most, and in pool order."""
-        turn = len(self._used)
-        while True:
-            source = self._promising() if turn % 2 else self._unused()
-            candidate = next(source, None) or next(self._unused(), None)
-            if candidate is None:
-                return
-            turn += 1
-            yield candidate
+    def learn(
+        self,
+        tried: Sequence[tuple[Candidate, Standing | None]],
+        rejected: Sequence[Candidate] = (),
+    ) -> None:
+        """Take in the standings of planned candidates; those without one were not reached.
 
-    def _promising(self) -> Iterator[Candidate]:
-        words = [self._words[entry.candidate.edits[0]] for entry in self._levels.get(1, [])]
-        for word in dict.fromkeys(words[:_EXPLOITED]):
-            for index in range(self._next, len(self.pool)):
-                if self.pool[index].word == word:
-                    yield from self._use(index)
+        Args:
+            tried: What was planned, in that order.
+            rejected: Those of the plan that must not be tried; they count as queries.
+        """
+        ranked: list[Tried] = []
+        self.rejected += len(rejected)
+        self._ranked += len(rejected)
+        for candidate, standing in tried:
+            if standing is None:
+                self.queries -= 1
+                self._unsent = True
+            else:
+                self._ranked += 1
+                ranked.append(Tried(candidate, standing))
+                if candidate.level:
+                    self._judge(candidate, standing)
+        if self.calls_to_success is not None and not self._after_success:
+            self.finished = True
+        self._take(ranked)
 
-    def _unused(self) -> Iterator[Candidate]:
-        while self._next < len(self.pool):
-            self._next += 1
-            yield from self._use(self._next - 1)
+    def _judge(self, candidate: Candidate, standing: Standing) -> None:
+        worst = self.worst.standing if self.worst else self.clean
+        if standing.badness > worst.badness:
+            self.worst = Tried(candidate, standing)
+        if self.goal.reached(standing):
+            if self.calls_to_success is None:
+                self.calls_to_success = self._ranked
+            fewest = self.edits_to_success
+            self.edits_to_success = min(candidate.level, fewest or candidate.level)
 
-    def _use(self, index: int) -> Iterator[Candidate]:
-        if index in self._used:
-            return
-        self._used.add(index)
-        candidate = self._build((self.pool[index].edit,))
-        if candidate:
-            self._words[self.pool[index].edit] = self.pool[index].word
-            yield candidate
+    @abstractmethod
+    def _choose(self) -> list[Candidate]:
+        """Plan a round; sets ``finished`` when there will be no other."""
 
-    def _combinations(self, level: int) -> Iterator[Candidate]:
-        """By turns: the worst single edits, and edits not tried yet, on top of the worst texts."""
-        known, fresh = self._known_pairs(level), self._fresh_pairs(level)
-        while True:
-            candidate = next(known, None)
-            if candidate:
-                yield candidate
-            other = next(fresh, None)
-            if other:
-                yield other
-            if not candidate and not other:
-                return
-
-    def _known_pairs(self, level: int) -> Iterator[Candidate]:
-        parents = self._levels.get(level - 1, [])[:_PARENTS]
-        partners = self._levels.get(1, [])[:_PARTNERS]
-        pairs = sorted(product(range(len(parents)), range(len(partners))), key=sum)
-        # A second edit in a word that is broken already adds little; such pairs come last.
-        for same_word in (False, True):
-            for place, partner in pairs:
-                edits = parents[place].candidate.edits
-                (added,) = partners[partner].candidate.edits
-                if (self._words[added] in {self._words[edit] for edit in edits}) is same_word:
-                    yield from self._combine(edits, added)
-
-    def _fresh_pairs(self, level: int) -> Iterator[Candidate]:
-        parents = self._levels.get(level - 1, [])[:_GROUND]
-        for place in range(self._places.get(level, 0), len(self.pool)):
-            self._places[level] = place + 1
-            proposal = self.pool[-1 - place]
-            self._words[proposal.edit] = proposal.word
-            for turn in range(len(parents)):
-                edits = parents[(place + turn) % len(parents)].candidate.edits
-                if proposal.word not in {self._words[edit] for edit in edits}:
-                    yield from self._combine(edits, proposal.edit)
-                    break
-
-    def _combine(self, edits: tuple[Edit, ...], added: Edit) -> Iterator[Candidate]:
-        combined = tuple(sorted((*edits, added)))
-        if combined in self._combined or not fits(added, edits):
-            return
-        self._combined.add(combined)
-        candidate = self._build(combined)
-        if candidate:
-            yield candidate
-
-    def _build(self, edits: tuple[Edit, ...]) -> Candidate | None:
-        text = apply_edits(self.text, edits)
-        normalized = normalize(text)
-        level = len(edits)
-        # A text that a higher level has tried is not known to this one: what a level tries must not
-        # depend on levels that a smaller edit budget does not have.
-        known = self._seen.get(normalized, level + 1) <= level
-        if not normalized or known or (self._strict and normalized != text):
-            return None
-        self._seen[normalized] = level
-        return Candidate(edits, normalized, level)
-
-
-def _levels_of(number: int) -> Iterator[int]:
-    """The levels that a round gives a try to, in order."""
-    if number == 0:
-        yield from [1] * _FIRST_ROUND
-        return
-    for turn in range(max(_SINGLES, _PAIRS)):
-        if turn < _SINGLES:
-            yield 1
-        if turn < _PAIRS:
-            yield 2
-    for turn in range(_DEEP):
-        yield _deep_level((number - 1) * _DEEP + turn)
-
-
-def _deep_level(turn: int) -> int:
-    """3; 3, 4; 3, 4, 5; ...: every level comes up in the end, the lower ones more often."""
-    length = 1
-    while turn >= length:
-        turn -= length
-        length += 1
-    return 3 + turn
+    @abstractmethod
+    def _take(self, tried: Sequence[Tried]) -> None:
+        """Learn from a round."""

@@ -7,29 +7,38 @@ would do it; the rank reported is that one.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import zip_longest
+from dataclasses import dataclass, replace
 
-from app.retrieval.store import Encode, VectorStore
-from app.robustness.attack import Attack
-from app.robustness.goal import SEARCH_DEPTH, Demotion, Standing
-from app.robustness.ranking import Question, Ranker
-from app.robustness.report import Outcome, ProbeReport, ProbeResult
-from app.robustness.request import Budget, ProbeQuery, ProbeRequest, require_probe
-from app.robustness.resources import Resources
-from app.robustness.statistics import Row, limits_of, summarize
-from app.text.normalize import normalize
-from app.text.perturbations.context import Context
-from app.text.perturbations.edits import Edit, apply_edits
-from app.text.perturbations.family import why_not
-from app.text.perturbations.passage import Passage
-from app.text.perturbations.registry import FAMILIES, Family, proposals
+from app.errors import InvalidInputError
+from app.retrieval.store import Collection, Encode, VectorStore
+from app.robustness.board import Board
+from app.robustness.cells import find
+from app.robustness.certifying import Means, certify, empirical_radii
+from app.robustness.checks import require_probe
+from app.robustness.digests import digest_of
+from app.robustness.findings import CertificateReport, InnerReport
+from app.robustness.goal import SEARCH_DEPTH
+from app.robustness.inner import Inner, look_inside
+from app.robustness.limits import limits_of
+from app.robustness.pool import collect
+from app.robustness.ranking import Ranker
+from app.robustness.report import ProbeReport, ProbeResult
+from app.robustness.request import Budget, ProbeQuery, ProbeRequest
+from app.robustness.resources import Access, Resources
+from app.robustness.scheduler import Clock, Judge, advance
+from app.robustness.statistics import Row, summarize
+from app.robustness.victims import Victim, arm, check, in_order, search_clean
+from app.text.perturbations.registry import FAMILIES
 
-__all__ = ["AttackInfo", "Budget", "ProbeQuery", "ProbeReport", "ProbeRequest"]
+__all__ = ["Access", "AttackInfo", "Budget", "ProbeQuery", "ProbeReport", "ProbeRequest"]
 __all__ += ["ProbeResult", "Resources", "list_attacks", "run_probe"]
 
-# The share of the time that the last checks may be given, and how far their cost is overestimated.
-_MOST_RESERVED, _CAUTION = 0.5, 1.5
+MOST_HELD = 20_000
+"""Passages up to which a collection is held in memory; the embedded engine is exact up to here."""
+_WORTH_HOLDING = 4
+# How far the cost of the last checks is overestimated; the later stages' part of the time.
+_CAUTION = 1.5
+_STAGES = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +50,6 @@ class AttackInfo:
     scripts: tuple[str, ...]
     cost: int
     needs: tuple[str, ...]
-
-
-@dataclass
-class _Query:
-    """A query on its way: where it stands, what is known of it, and its attacks by name."""
-
-    sent: ProbeQuery
-    goal: Demotion
-    clean: Standing | None
-    context: Context
-    attacks: dict[str, Attack]
 
 
 def list_attacks() -> tuple[AttackInfo, ...]:
@@ -78,7 +76,8 @@ def run_probe(
         request: What to probe.
         encode: The encoder of queries that the collection's searches use.
         store: Where the collection is.
-        resources: Dictionaries and the encoder's neighbors, for attacks that need them.
+        resources: Dictionaries, the encoder's neighbors of words, its white box, and a second
+            encoder, for what needs them.
         cancelled: Asked some forty times a second whether to stop.
 
     Raises:
@@ -86,149 +85,194 @@ def run_probe(
         InvalidInputError: If the request cannot be done as asked.
         InferenceError: If the encoder does not answer with one finite row a text.
     """
-    began = time.monotonic()
     require_probe(request, store)
-    clock = _Clock(began + request.budget.seconds, cancelled)
-    ranker = Ranker(encode, store, request.collection, clock.over)
-    contexts = resources.contexts(request, clock.over)
-    started = time.monotonic()
-    queries = [
-        _start(query, context, request, ranker, clock)
-        for query, context in zip(request.queries, contexts, strict=True)
-    ]
-    for query in queries:
-        _arm(query, request, clock)
-    attacks = [attack for query in queries for attack in query.attacks.values()]
-    clock.reserve(_CAUTION * (time.monotonic() - started) / len(queries) * len(attacks))
-    _advance(attacks, ranker, clock)
-    rows = [_row(query, name, ranker, clock) for query in queries for name in request.attack_names]
-    summary = summarize(rows)
-    collection = store.describe(request.collection)
-    partial = any(not row.result.complete for row in rows)
-    return ProbeReport(
-        model=collection.model,
-        seed=request.seed,
-        top_k=request.top_k,
-        search_depth=SEARCH_DEPTH,
-        status="partial" if partial else "complete",
-        reason=clock.reason(request.budget.seconds) if partial else None,
-        elapsed_s=time.monotonic() - began,
-        spent=ranker.spent(tried=sum(row.result.queries for row in rows)),
-        summary=summary,
-        limits=limits_of(summary, request.top_k, collection.count),
-        results=tuple(row.result for row in rows),
-    )
+    return _Run(request, encode, store, resources, cancelled).report()
 
 
-class _Clock:
-    """Tells when to stop searching; keeps time back for the last checks."""
+class _Run:
+    """One probe on its way."""
 
-    def __init__(self, deadline: float, cancelled: Callable[[], bool]) -> None:
-        self._deadline = deadline
-        self._asked = cancelled
-        self.cancelled = False
+    def __init__(
+        self,
+        request: ProbeRequest,
+        encode: Encode,
+        store: VectorStore,
+        resources: Resources,
+        cancelled: Callable[[], bool],
+    ) -> None:
+        self._began = time.monotonic()
+        self._request, self._encode, self._store = request, encode, store
+        self._resources = resources
+        self._judge = self._second_encoder()
+        # Opened first: where it is missing the caller shall not wait to be told.
+        self._access = resources.access() if _needs_inside(request) else None
+        self._collection: Collection = store.describe(request.collection)
+        self._clock = Clock(self._began + request.budget.seconds, cancelled)
+        self._ranker = Ranker(encode, store, request.collection, self._clock.over)
+        self._notes: list[str] = []
+        self._calls = 0
 
-    def over(self) -> bool:
-        self.cancelled = self.cancelled or self._asked()
-        return self.cancelled or time.monotonic() >= self._deadline
+    def report(self) -> ProbeReport:
+        """Run all stages."""
+        victims = self._start()
+        self._search(victims)
+        rows = check(victims, self._request, self._ranker, self._clock)
+        inner = self._look_inside(victims)
+        certificates = self._certify(victims, rows, inner)
+        return self._write(rows, inner, certificates)
 
-    def reserve(self, seconds: float) -> None:
-        left = max(0.0, self._deadline - time.monotonic())
-        self._deadline -= min(seconds, _MOST_RESERVED * left)
+    def _start(self) -> list[Victim]:
+        request, clock = self._request, self._clock
+        contexts = self._resources.contexts(request, clock.over)
+        victims = [
+            Victim(query, context) for query, context in zip(request.queries, contexts, strict=True)
+        ]
+        total = request.budget.total_queries
+        # In an order of their own: the request's shall not decide which queries are reached.
+        first = sorted(victims, key=lambda victim: victim.sent.query_id)
+        if total is not None and total < len(first):
+            clock.spent_all = True
+            first = first[:total]
+        search_clean(first, request, self._ranker)
+        for victim in victims:
+            arm(victim, request, clock)
+        return victims
 
-    def reason(self, seconds: float) -> str:
-        return "The caller canceled." if self.cancelled else f"The {seconds:g} seconds were over."
+    def _search(self, victims: Sequence[Victim]) -> None:
+        request, clock, ranker = self._request, self._clock, self._ranker
+        ordered = in_order(victims)
+        attacks = [attack for attack, _ in ordered]
+        self._hold(victims, len(attacks))
+        clock.reserve(self._later(victims, len(attacks)))
+        total = request.budget.total_queries
+        left = None if total is None else max(0, total - ranker.texts - len(attacks))
+        vectors = [vector for _, vector in ordered]
+        advance(attacks, ranker, clock, vectors, most_texts=left, judge=self._judge)
 
+    def _later(self, victims: Sequence[Victim], attacks: int) -> float:
+        """Seconds to keep for the last checks and the stages after them."""
+        each = (self._ranker.encode_s + self._ranker.search_s) / max(1, self._ranker.texts)
+        stages = bool(self._request.white_box) + bool(self._request.certify)
+        return _CAUTION * each * attacks + stages * _STAGES * self._request.budget.seconds
 
-def _start(
-    query: ProbeQuery, context: Context, request: ProbeRequest, ranker: Ranker, clock: _Clock
-) -> _Query:
-    relevant = frozenset(query.relevant)
-    if clock.over():
-        return _Query(query, Demotion(relevant, request.top_k), None, context, {})
-    goal, clean = ranker.rank_clean(normalize(query.text), relevant, request.top_k)
-    return _Query(query, goal, clean, context, {})
-
-
-def _arm(query: _Query, request: ProbeRequest, clock: _Clock) -> None:
-    """Set up the attacks on a query that is eligible."""
-    if query.clean is None or query.goal.reached(query.clean):
-        return
-    passage = Passage.of(query.sent.text)
-    budget = request.budget
-    for name in request.attack_names:
-        if clock.over():
+    def _hold(self, victims: Sequence[Victim], attacks: int) -> None:
+        """Hold the collection in memory where that is less work than searching for each text."""
+        request = self._request
+        tried = attacks * request.budget.queries
+        if request.budget.total_queries is not None:
+            tried = min(tried, request.budget.total_queries)
+        worth = tried * _WORTH_HOLDING >= self._collection.count
+        if not (worth or _needs_inside(request)) or self._collection.count > MOST_HELD:
             return
-        family = FAMILIES[name]
-        query.attacks[name] = Attack(
-            query.sent.text,
-            query.goal,
-            query.clean,
-            proposals(family, passage, request.seed, query.context),
-            budget.edits // family.cost,
-            budget.queries,
+        pool = collect(self._store, request.collection, MOST_HELD + 1)
+        there = [victim for victim in victims if victim.eligible]
+        goals = [victim.goal for victim in there if victim.goal]
+        cleans = [victim.vector for victim in there if victim.vector is not None]
+        if not goals or not pool.complete or len(pool.vectors) > MOST_HELD:
+            return
+        missing = [n for goal in goals for some in goal.followed for n in some - pool.places.keys()]
+        if missing:  # A document was deleted meanwhile: the store says how it stands now.
+            return
+        self._ranker.board = Board(pool)
+        self._ranker.board.add(goals, cleans)
+
+    def _look_inside(self, victims: Sequence[Victim]) -> list[InnerReport]:
+        choice, access = self._request.white_box, self._access
+        if choice is None or access is None:
+            return []
+        self._clock.allow(0.5 if self._request.certify else 1.0)
+        before = access.inside.calls
+        found = look_inside(
+            self._request, victims, self._inside(access), lambda: self._stopped(access, before)
+        )
+        self._calls += access.inside.calls - before
+        if any(not one.complete for one in found):
+            self._notes.append("Time or texts ran out inside: white-box rates are lower bounds")
+        return found
+
+    def _certify(
+        self, victims: Sequence[Victim], rows: Sequence[Row], inner: Sequence[InnerReport]
+    ) -> list[CertificateReport]:
+        self._clock.allow(1.0)
+        access = self._access
+        before = access.inside.calls if access else 0
+        found, notes = certify(
+            self._request,
+            victims,
+            empirical_radii(victims, rows, inner),
+            Means(
+                self._store,
+                self._ranker,
+                self._inside(access) if access else None,
+                lambda: self._stopped(access, before),
+            ),
+        )
+        self._calls += access.inside.calls - before if access else 0
+        self._notes += notes
+        return found
+
+    def _inside(self, access: Access) -> Inner:
+        return Inner(access, self._store, self._request.collection, self._encode)
+
+    def _stopped(self, access: Access | None, before: int) -> bool:
+        if self._clock.over():
+            return True
+        total = self._request.budget.total_queries
+        if total is None:
+            return False
+        inside = self._calls + (access.inside.calls - before if access else 0)
+        over = self._ranker.texts + inside >= total
+        self._clock.spent_all = self._clock.spent_all or over
+        return over
+
+    def _write(
+        self,
+        rows: Sequence[Row],
+        inner: Sequence[InnerReport],
+        certificates: Sequence[CertificateReport],
+    ) -> ProbeReport:
+        request, results = self._request, tuple(row.result for row in rows)
+        summary = summarize(rows, request.stats.confidence)
+        whole = (
+            all(result.complete for result in results)
+            and all(one.complete for one in inner)
+            and all(one.complete for one in certificates)
+        )
+        budget = request.budget
+        spent = self._ranker.spent(tried=sum(result.queries for result in results))
+        return ProbeReport(
+            model=self._collection.model,
+            seed=request.seed,
+            top_k=request.top_k,
+            search_depth=SEARCH_DEPTH,
+            status="complete" if whole else "partial",
+            reason=None if whole else self._clock.reason(budget.seconds, budget.total_queries),
+            elapsed_s=time.monotonic() - self._began,
+            spent=replace(spent, inside=self._calls),
+            summary=summary,
+            limits=limits_of(summary, request, self._collection.count, self._notes),
+            results=results,
+            goal=replace(request.goal, threshold=request.goal.least or None),
+            findings=find(rows, request),
+            white_box=tuple(inner),
+            certificates=tuple(certificates),
+            digest=digest_of(request, self._collection, results, inner, certificates),
         )
 
-
-def _advance(attacks: Sequence[Attack], ranker: Ranker, clock: _Clock) -> None:
-    """Let all attacks take their rounds together until none has anything more to try."""
-    while not clock.over():
-        planned = [(a, a.plan()) for a in attacks if not a.finished and not clock.over()]
-        if not any(candidates for _, candidates in planned):
-            return
-        # First candidates of all attacks first, so that a deadline cuts all of them alike.
-        turns = zip_longest(*([(attack, c) for c in candidates] for attack, candidates in planned))
-        entries = [entry for turn in turns for entry in turn if entry]
-        standings = ranker.rank([Question(c.text, attack.goal) for attack, c in entries])
-        ranked = {
-            (id(attack), c.edits): s for (attack, c), s in zip(entries, standings, strict=True)
-        }
-        for attack, candidates in planned:
-            attack.learn([(c, ranked[id(attack), c.edits]) for c in candidates])
+    def _second_encoder(self) -> Judge | None:
+        least = self._request.constraints.min_similarity
+        if least is None:
+            return None
+        if self._resources.second is None:
+            raise InvalidInputError(
+                "Got constraints.min_similarity, and there is no second encoder to measure it by; "
+                "expected one: configure it, or leave min_similarity out."
+            )
+        return Judge(self._resources.second, least)
 
 
-def _row(query: _Query, name: str, ranker: Ranker, clock: _Clock) -> Row:
-    attack = query.attacks.get(name)
-    standing, text = query.clean, query.sent.text
-    edits: tuple[Edit, ...] = ()
-    worst = attack.worst if attack else None
-    if query.clean and attack and worst:
-        checked = worst.standing
-        if not clock.cancelled:
-            checked = ranker.rank_alone(Question(worst.candidate.text, query.goal))
-        if checked.badness > query.clean.badness:
-            standing, edits = checked, worst.candidate.edits
-            text = apply_edits(text, edits)
-    outcome, reason = _outcome(query, FAMILIES[name], attack, standing)
-    result = ProbeResult(
-        query_id=query.sent.query_id,
-        attack=name,
-        lang=query.sent.lang,
-        outcome=outcome,
-        reason=reason,
-        relevant=tuple(sorted(query.goal.relevant)),
-        clean_rank=query.clean.rank if query.clean else None,
-        worst_rank=standing.rank if standing else None,
-        beyond_depth=standing is not None and standing.rank is None,
-        success=outcome == "success",
-        adversarial_text=text,
-        edits=edits,
-        queries=attack.queries if attack else 0,
-        complete=attack.complete if attack else outcome != "not_reached",
+def _needs_inside(request: ProbeRequest) -> bool:
+    chosen = request.certify
+    return request.white_box is not None or (
+        chosen is not None and "gaussian_embedding" in chosen.methods
     )
-    return Row(result, query.clean, standing)
-
-
-def _outcome(
-    query: _Query, family: Family, attack: Attack | None, standing: Standing | None
-) -> tuple[Outcome, str | None]:
-    if query.clean is None or standing is None:
-        return "not_reached", "Time ran out before the query was searched."
-    if query.goal.reached(query.clean):
-        rank = query.clean.rank or f"beyond {SEARCH_DEPTH}"
-        return "not_eligible", f"Its best relevant document has rank {rank} without any attack."
-    if attack is None or (not attack.queries and not attack.complete):
-        return "not_reached", "Time ran out before anything was tried."
-    if not attack.queries:
-        return "not_applicable", why_not(family, query.context, len(attack.pool))
-    return ("success" if query.goal.reached(standing) else "held"), None

@@ -1,34 +1,52 @@
-"""Texts to standings: full batches through ``Encode``, then only as deep as the answer lies.
+"""Texts to standings: full batches through ``Encode``, then one product or a search in the store.
 
-Texts of all attacks go through together. A batch is small enough that a deadline or a cancelled
+Texts of all attacks go through together, each distinct one once, sorted by length. Where a
+``Board`` holds the collection a batch is scored by one matrix product; otherwise the store is
+asked, only as deep as the answer lies. A batch is small enough that a deadline or a canceled
 request is noticed within tens of milliseconds, whatever the encoder's speed.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import InferenceError
-from app.retrieval.store import Encode, VectorStore
-from app.robustness.goal import SEARCH_DEPTH, Demotion, Standing
+from app.retrieval.store import Encode, Hit, VectorStore
+from app.robustness.board import Board
+from app.robustness.goal import SEARCH_DEPTH, Goal, Standing
 from app.robustness.report import Spent
 
 _T = TypeVar("_T")
 _DEEPER = 4
 _SLICE_S = 0.025
 _FIRST_BATCH, _LEAST_BATCH, _MOST_BATCH = 8, 1, 512
+_ALONE = 32
+
+Vectors = NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """A normalized text, and the goal that tells what to look for among its hits."""
 
     text: str
-    goal: Demotion
+    goal: Goal
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """What a search request for one text shows.
+
+    Attributes:
+        vector: The text's vector, encoded in a batch of its own.
+        hits: The first hits, as many as were asked for.
+    """
+
+    vector: Vectors
+    hits: list[Hit]
 
 
 class Ranker:
@@ -38,7 +56,8 @@ class Ranker:
         texts: Texts encoded so far.
         model_calls: Batches encoded so far.
         encode_s: Seconds spent in ``Encode`` so far.
-        search_s: Seconds spent in the store so far.
+        search_s: Seconds spent in the store, and in products that stand for it, so far.
+        board: The collection in memory, if it is held.
     """
 
     def __init__(
@@ -51,13 +70,20 @@ class Ranker:
         self._encoding, self._searching = _Pace(), _Pace()
         self.texts = self.model_calls = 0
         self.encode_s = self.search_s = 0.0
+        self.board: Board | None = None
 
     def spent(self, tried: int) -> Spent:
         """Sum up the cost so far, ``tried`` perturbed texts among it."""
         return Spent(self.texts, self.model_calls, tried, self.encode_s, self.search_s)
 
-    def rank(self, questions: Sequence[Question]) -> list[Standing | None]:
+    def rank(
+        self, questions: Sequence[Question], cleans: Sequence[Vectors] = ()
+    ) -> list[Standing | None]:
         """Rank texts, each distinct one once.
+
+        Args:
+            questions: What to rank.
+            cleans: The vector of each question's clean query; may be left out if a board is held.
 
         Returns:
             A standing for each question, in their order; None for those not reached in time.
@@ -66,7 +92,7 @@ class Ranker:
         for index, question in enumerate(questions):
             places.setdefault(question.text, []).append(index)
         standings: list[Standing | None] = [None] * len(questions)
-        for texts in self._encoding.cut(list(places)):
+        for texts in self._encoding.cut(sorted(places, key=len)):
             if self._stop():
                 break
             began = time.perf_counter()
@@ -77,28 +103,67 @@ class Ranker:
                     break
                 began = time.perf_counter()
                 asked = [(index, row) for row in rows for index in places[texts[row]]]
-                for index, standing in self._stand(questions, asked, vectors):
+                for index, standing in self._stand(questions, asked, vectors, cleans):
                     standings[index] = standing
                 self._searching.learn(time.perf_counter() - began, len(rows))
         return standings
 
-    def rank_alone(self, question: Question) -> Standing:
-        """Rank one text the way a search request for it does: in a batch of its own."""
-        vectors = self._encode([question.text])
-        return next(self._stand([question], [(0, 0)], vectors))[1]
+    def alone(
+        self, texts: Sequence[str], depths: Sequence[int], *, always: bool = False
+    ) -> Iterator[Alone]:
+        """Search for texts the way requests for them do: each encoded in a batch of its own.
 
-    def rank_clean(
-        self, text: str, relevant: frozenset[str], top_k: int
-    ) -> tuple[Demotion, Standing]:
-        """Rank a query as it came; without relevant documents its own top hit becomes that."""
-        vectors = self._encode([text])
-        if not relevant:
-            (hits,) = self._store.search(self._collection, vectors, 1)
-            relevant = frozenset(hit.document.doc_id for hit in hits)
-        question = Question(text, Demotion(relevant, top_k))
-        return question.goal, next(self._stand([question], [(0, 0)], vectors))[1]
+        Args:
+            texts: Normalized texts.
+            depths: How many hits each needs.
+            always: Go on when the time is over; else it ends early then.
+        """
+        for start in range(0, len(texts), _ALONE):
+            vectors: list[Vectors] = []
+            for text in texts[start : start + _ALONE]:
+                if not always and self._stop():
+                    break
+                vectors.append(self._encode([text])[0])
+            if not vectors:
+                return
+            yield from self._alone(vectors, depths[start : start + len(vectors)])
 
-    def _encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def stand(self, goal: Goal, found: Alone, clean: Vectors, guess: int | None = None) -> Standing:
+        """Read a text's standing off the store.
+
+        Args:
+            goal: What to look for.
+            found: The text's first hits, at least as many as ``first_depth`` says.
+            clean: The vector of the clean query.
+            guess: Rank at which a document that is not among the hits should be; saves a search.
+        """
+        hits, depth = found.hits, len(found.hits)
+        if not _followed(goal, hits) and guess and guess > depth:
+            there = self._search(found.vector[None], 1, guess - 1)[0]
+            if _followed(goal, [*hits, *there]):
+                hits, depth = [*hits, *there], guess
+        whole = len(found.hits) < first_depth(goal)
+        while not whole and not _followed(goal, hits) and depth < SEARCH_DEPTH:
+            depth = min(SEARCH_DEPTH, depth * _DEEPER)
+            (hits,) = self._search(found.vector[None], depth)
+            whole = len(hits) < depth
+        return goal.stand(hits, depth, float(found.vector @ clean))
+
+    def _alone(self, vectors: Sequence[Vectors], depths: Sequence[int]) -> Iterator[Alone]:
+        found: dict[int, Alone] = {}
+        for depth in sorted(set(depths)):
+            rows = [row for row, wanted in enumerate(depths) if wanted == depth]
+            hits = self._search(np.array([vectors[row] for row in rows]), depth)
+            found |= {row: Alone(vectors[row], some) for row, some in zip(rows, hits, strict=True)}
+        for row in range(len(vectors)):
+            yield found[row]
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """Encode texts in batches, and count them; an ``Encode``."""
+        parts = [self._encode(part) for part in self._encoding.cut(texts)]
+        return np.concatenate(parts)
+
+    def _encode(self, texts: Sequence[str]) -> Vectors:
         began = time.perf_counter()
         vectors = self._encode_texts(texts)
         self.encode_s += time.perf_counter() - began
@@ -111,32 +176,52 @@ class Ranker:
             )
         return vectors
 
+    def _search(self, vectors: Vectors, depth: int, offset: int = 0) -> list[list[Hit]]:
+        began = time.perf_counter()
+        found = self._store.search(self._collection, vectors, depth, offset=offset)
+        self.search_s += time.perf_counter() - began
+        return found
+
     def _stand(
         self,
         questions: Sequence[Question],
         asked: list[tuple[int, int]],
-        vectors: NDArray[np.float32],
+        vectors: Vectors,
+        cleans: Sequence[Vectors],
+    ) -> Iterator[tuple[int, Standing]]:
+        if self.board is None:
+            yield from self._searched(questions, asked, vectors, cleans)
+            return
+        began = time.perf_counter()
+        goals = [questions[index].goal for index, _ in asked]
+        found = self.board.stand(vectors[[row for _, row in asked]], goals)
+        self.search_s += time.perf_counter() - began
+        yield from zip([index for index, _ in asked], found, strict=True)
+
+    def _searched(
+        self,
+        questions: Sequence[Question],
+        asked: list[tuple[int, int]],
+        vectors: Vectors,
+        cleans: Sequence[Vectors],
     ) -> Iterator[tuple[int, Standing]]:
         """Search rows, shallow first; those whose document has not come up go deeper."""
         waiting: dict[int, list[tuple[int, int]]] = {}
         for index, row in asked:
-            waiting.setdefault(_first_depth(questions[index].goal), []).append((index, row))
+            waiting.setdefault(first_depth(questions[index].goal), []).append((index, row))
         while waiting:
             depth = min(waiting)
             pairs = waiting.pop(depth)
             rows = sorted({row for _, row in pairs})
-            began = time.perf_counter()
-            found = self._store.search(self._collection, vectors[rows], depth)
-            self.search_s += time.perf_counter() - began
-            hits_of = dict(zip(rows, found, strict=True))
+            hits_of = dict(zip(rows, self._search(vectors[rows], depth), strict=True))
             for index, row in pairs:
-                hits = hits_of[row]
-                standing = questions[index].goal.stand(hits, depth)
-                if standing.rank is None and len(hits) == depth < SEARCH_DEPTH:
+                hits, goal = hits_of[row], questions[index].goal
+                if not _followed(goal, hits) and len(hits) == depth < SEARCH_DEPTH:
                     deeper = min(SEARCH_DEPTH, depth * _DEEPER)
                     waiting.setdefault(deeper, []).append((index, row))
                 else:
-                    yield index, standing
+                    cosine = float(vectors[row] @ cleans[index])
+                    yield index, goal.stand(hits, depth, cosine)
 
 
 class _Pace:
@@ -160,6 +245,12 @@ class _Pace:
             self._batch = max(_LEAST_BATCH, self._batch // 2)
 
 
-def _first_depth(goal: Demotion) -> int:
-    """As many hits as hold the k-th rival, whatever the relevant documents' ranks."""
-    return min(SEARCH_DEPTH, goal.top_k + len(goal.relevant))
+def first_depth(goal: Goal) -> int:
+    """As many hits as hold the k-th rival, whatever the followed documents' ranks."""
+    return min(SEARCH_DEPTH, goal.top_k + max(1, sum(map(len, goal.followed))))
+
+
+def _followed(goal: Goal, hits: Sequence[Hit]) -> bool:
+    """Tell whether one document of each set that the goal is about is among the hits."""
+    names = {hit.document.doc_id for hit in hits}
+    return all(not names.isdisjoint(some) for some in goal.followed)

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from app.robustness.findings import CertificateReport, Digest, Findings, InnerReport
+from app.robustness.request import GoalChoice
 from app.text.perturbations.edits import Edit
 
 Outcome = Literal["success", "held", "not_eligible", "not_applicable", "not_reached"]
@@ -36,6 +38,17 @@ class ProbeResult:
         edits: What was changed in the query.
         queries: Texts tried.
         complete: Whether the whole budget was used, or all there is was tried.
+        seed: The seed that the attack was run with.
+        clean_value: The goal's own measure for the query as it came: the target's rank for
+            promotion, the share of relevant documents lost for recall_drop, 1 - RBO for
+            disagreement, 1 - cosine for vector_shift, the rank for demotion; None for beyond.
+        worst_value: The same for ``adversarial_text``.
+        margin: What was left until success for ``adversarial_text``, in scores or in the goal's
+            measure; at most 0 once the goal is reached.
+        shift: How far the vector of ``adversarial_text`` is from the query's, as a chord.
+        calls_to_success: Texts tried until the first success; None without one.
+        edits_to_success: Fewest edits of a text that succeeded; None without one.
+        rejected: Texts that were tried and refused by the second encoder (``min_similarity``).
     """
 
     query_id: str
@@ -52,11 +65,19 @@ class ProbeResult:
     edits: tuple[Edit, ...]
     queries: int
     complete: bool
+    seed: int = 0
+    clean_value: float | None = None
+    worst_value: float | None = None
+    margin: float | None = None
+    shift: float | None = None
+    calls_to_success: int | None = None
+    edits_to_success: int | None = None
+    rejected: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A share of queries with its 95% interval: exact with fewer than 20 queries, else Wilson's.
+    """A share of queries with its interval: exact with fewer than 20 queries, else Wilson's.
 
     Attributes:
         value: ``successes`` / ``n``; None without any.
@@ -158,7 +179,8 @@ class Spent:
         model_calls: Batches they were encoded in.
         tried: Perturbed texts ranked, over all results.
         encode_s: Seconds in the encoder.
-        search_s: Seconds in the store.
+        search_s: Seconds in the store, or in matrix products that stand for its searches.
+        inside: Texts sent through the white box's graphs on top.
     """
 
     queries: int
@@ -166,6 +188,7 @@ class Spent:
     tried: int
     encode_s: float
     search_s: float
+    inside: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +206,12 @@ class ProbeReport:
         spent: What it cost.
         summary: The numbers.
         limits: What the numbers do not show, in plain sentences.
-        results: One for each query and attack, in the order asked for.
+        results: One for each query, attack and seed, in the order asked for.
+        goal: As asked, the threshold filled in.
+        findings: Curves, cells, languages, seeds and the drop of recall.
+        white_box: One for each white-box attack and radius; empty if none was asked for.
+        certificates: The output margin, and those asked for.
+        digest: Of what was asked and what came out.
     """
 
     model: str
@@ -197,3 +225,8 @@ class ProbeReport:
     summary: Summary
     limits: tuple[str, ...]
     results: tuple[ProbeResult, ...]
+    goal: GoalChoice
+    findings: Findings
+    white_box: tuple[InnerReport, ...]
+    certificates: tuple[CertificateReport, ...]
+    digest: Digest

@@ -1,20 +1,30 @@
-"""What a probe is asked: queries, attacks, budget; and the check that it can be done."""
+"""What a probe is asked: queries, attacks, goal, search, constraints and budget.
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+That it can be done as asked is checked by ``checks``.
+"""
+
 from dataclasses import dataclass, field
+from typing import Literal
 
-from app.errors import InvalidInputError
-from app.retrieval.store import MAX_TOP_K, VectorStore
-from app.text.normalize import require_text
-from app.text.perturbations.registry import FAMILIES, family_of
-from app.text.script import parse_lang
+from app.text.perturbations.registry import FAMILIES
 
 MAX_QUERIES = 1000
 MAX_EDITS = 16
 MAX_ATTACK_QUERIES = 4096
 MAX_SECONDS = 3600.0
-_NAMED = 5
+MAX_TOTAL_QUERIES = 100_000_000
+MAX_SEEDS = 32
+MAX_WIDTH = 64
+
+GoalType = Literal["demotion", "promotion", "recall_drop", "disagreement", "vector_shift"]
+Method = Literal["auto", "random", "greedy", "beam", "evolution"]
+Protected = Literal["numbers", "urls"]
+InnerAttack = Literal["pgd", "noise", "hotflip", "trigger"]
+CertificateMethod = Literal["gaussian_embedding", "word_deletion", "word_substitution"]
+BallNorm = Literal["text", "token"]
+
+THRESHOLDS: dict[GoalType, float] = {"recall_drop": 0.5, "disagreement": 0.5, "vector_shift": 0.3}
+"""What counts as success where the request does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +47,125 @@ class ProbeQuery:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How hard to try.
+    """How hard to try; whichever is used up first ends the search.
 
     Attributes:
         edits: Most edits in one text, 1 to ``MAX_EDITS``.
         queries: Most texts tried for each query under each attack, 1 to ``MAX_ATTACK_QUERIES``.
             The clean query and the last check of the worst text come on top.
         seconds: Time for all of it, above 0 and at most ``MAX_SECONDS``.
+        total_queries: Most texts sent to the encoder in all, clean queries, last checks and the
+            white box included; None for any number.
     """
 
     edits: int = 2
     queries: int = 64
     seconds: float = 20.0
+    total_queries: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GoalChoice:
+    """What an attack wants; see ``goal``.
+
+    Attributes:
+        type: Which goal.
+        target: The document to promote; for promotion alone.
+        threshold: What counts as success: the drop of recall, 1 - RBO, or 1 - cosine; None for
+            that of ``THRESHOLDS``. For the last three goals alone.
+    """
+
+    type: GoalType = "demotion"
+    target: str | None = None
+    threshold: float | None = None
+
+    @property
+    def least(self) -> float:
+        """The threshold asked for, or the usual one."""
+        return THRESHOLDS.get(self.type, 0.0) if self.threshold is None else self.threshold
+
+
+@dataclass(frozen=True, slots=True)
+class SearchChoice:
+    """How texts are chosen.
+
+    Attributes:
+        method: See ``climb`` for ``auto`` and ``strategies`` for the others.
+        width: Texts that beam and evolution go on with, 2 to ``MAX_WIDTH``; proposals that greedy
+            tries in a word.
+        after_success: Search on after a success, for the worst text and not the first that
+            suffices.
+    """
+
+    method: Method = "auto"
+    width: int = 8
+    after_success: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Constraints:
+    """What an adversarial text must keep.
+
+    Attributes:
+        word_share: Share of the query's words that may be changed, above 0 up to 1; None for all.
+        same_script: Bring in no letters of a script that the query does not have.
+        protect: Spans that stay as they are.
+        min_similarity: Least cosine with the query by a second encoder, -1 to 1; None for any.
+    """
+
+    word_share: float | None = None
+    same_script: bool = False
+    protect: tuple[Protected, ...] = ()
+    min_similarity: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WhiteBoxChoice:
+    """What to try with gradients.
+
+    Attributes:
+        attacks: Which; ``noise`` is the control of ``pgd``.
+        epsilon: Radii of the noise, in mean token norms, 1 to 16 of them.
+        ball: Whether a radius bounds the noise of each token or of the whole text.
+        steps: Gradient steps of each restart.
+        restarts: Starts of each text.
+    """
+
+    attacks: tuple[InnerAttack, ...] = ("pgd", "noise", "hotflip")
+    epsilon: tuple[float, ...] = (0.1, 0.2, 0.4)
+    ball: BallNorm = "text"
+    steps: int = 20
+    restarts: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class CertifyChoice:
+    """Which certificates to compute.
+
+    Attributes:
+        methods: Which; the output margin is always computed.
+        sigma: Sizes of the noise in mean token norms, for ``gaussian_embedding``.
+        samples: Texts or noises drawn for each query and certificate.
+        alpha: Probability that one query's certificate is wrong.
+    """
+
+    methods: tuple[CertificateMethod, ...] = ("gaussian_embedding",)
+    sigma: tuple[float, ...] = (0.04, 0.08)
+    samples: int = 200
+    alpha: float = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class StatsChoice:
+    """How numbers are bounded.
+
+    Attributes:
+        confidence: Of the intervals, in (0, 1).
+        bootstrap: Resamples, 200 to 100,000.
+    """
+
+    confidence: float = 0.95
+    bootstrap: int = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +177,17 @@ class ProbeRequest:
         queries: At least one.
         attacks: Names of families of perturbations; None for all.
         budget: How hard to try.
-        top_k: An attack succeeds when every relevant document is out of the first ``top_k`` hits.
+        top_k: How many hits the user of the search sees.
         seed: Chooses among perturbations; same seed, same adversarial texts.
         switch_to: Languages that words may be replaced with; None for all of the dictionaries'.
         max_chars: Characters that a text may have to be searched for; None for any number.
+        goal: What an attack wants.
+        search: How texts are chosen.
+        constraints: What they must keep.
+        white_box: What to try with gradients; None for nothing.
+        certify: Which certificates to compute besides the output margin; None for no other.
+        stats: How numbers are bounded.
+        seeds: How many seeds every attack is run with: ``seed`` and those that follow it.
     """
 
     collection: str
@@ -74,82 +198,20 @@ class ProbeRequest:
     seed: int = 0
     switch_to: tuple[str, ...] | None = None
     max_chars: int | None = None
+    goal: GoalChoice = field(default_factory=GoalChoice)
+    search: SearchChoice = field(default_factory=SearchChoice)
+    constraints: Constraints = field(default_factory=Constraints)
+    white_box: WhiteBoxChoice | None = None
+    certify: CertifyChoice | None = None
+    stats: StatsChoice = field(default_factory=StatsChoice)
+    seeds: int = 1
 
     @property
     def attack_names(self) -> tuple[str, ...]:
         """The attacks asked for, or all."""
         return tuple(FAMILIES) if self.attacks is None else self.attacks
 
-
-def require_probe(request: ProbeRequest, store: VectorStore) -> None:
-    """Check that a probe can be run as asked.
-
-    Raises:
-        NotFoundError: If there is no such collection.
-        InvalidInputError: If anything else is wrong; the message names it and what to do.
-    """
-    documents = store.describe(request.collection).count
-    if not documents:
-        raise InvalidInputError(
-            f"The collection {request.collection} has no documents, so no query has a hit that "
-            "could be lost: add documents first."
-        )
-    _require_limits(request)
-    for index, query in enumerate(request.queries):
-        require_text(query.text, f"queries[{index}].text")
-    for lang in (*(query.lang for query in request.queries), *(request.switch_to or ())):
-        if lang is not None:
-            parse_lang(lang)
-    _refuse_repeated((query.query_id for query in request.queries), "query_id", "queries")
-    if request.attacks is not None and not request.attacks:
-        raise InvalidInputError("attacks is empty; name at least one, or leave it out for all.")
-    for name in request.attack_names:
-        family_of(name)
-    _refuse_repeated(request.attack_names, "attack", "attacks")
-    _require_documents(request, store)
-
-
-def _require_limits(request: ProbeRequest) -> None:
-    budget = request.budget
-    limits = (
-        ("queries", len(request.queries), 1, MAX_QUERIES),
-        ("top_k", request.top_k, 1, MAX_TOP_K),
-        ("budget.edits", budget.edits, 1, MAX_EDITS),
-        ("budget.queries", budget.queries, 1, MAX_ATTACK_QUERIES),
-    )
-    for name, got, least, most in limits:
-        if not least <= got <= most:
-            raise InvalidInputError(f"{name} is {got}; expected {least} to {most}: change it.")
-    if not 0.0 < budget.seconds <= MAX_SECONDS:
-        raise InvalidInputError(
-            f"budget.seconds is {budget.seconds}; expected more than 0 and at most "
-            f"{MAX_SECONDS:g}: change it."
-        )
-
-
-def _refuse_repeated(names: Iterable[str], what: str, where: str) -> None:
-    repeated = [name for name, times in Counter(names).items() if times > 1]
-    if repeated:
-        raise InvalidInputError(
-            f"{what} {repeated[0]!r} occurs more than once in {where}; expected each once: rename "
-            "or drop the others."
-        )
-
-
-def _require_documents(request: ProbeRequest, store: VectorStore) -> None:
-    asked = list(dict.fromkeys(doc for query in request.queries for doc in query.relevant))
-    if not asked:
-        return
-    known = {document.doc_id for document in store.get(request.collection, asked)}
-    missing = [doc_id for doc_id in asked if doc_id not in known]
-    if missing:
-        raise InvalidInputError(
-            f"The collection {request.collection} has no document {_some(missing)} named in "
-            "queries[].relevant: correct the doc_id, add the document, or leave relevant out to "
-            "take each query's own top hit."
-        )
-
-
-def _some(names: Sequence[str]) -> str:
-    listed = ", ".join(repr(name) for name in names[:_NAMED])
-    return listed if len(names) <= _NAMED else f"{listed} and {len(names) - _NAMED} more"
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """The seeds that every attack is run with."""
+        return tuple(range(self.seed, self.seed + self.seeds))

@@ -4,7 +4,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from app.errors import InvalidInputError
+from app.retrieval.store import Encode
+from app.robustness.inside import Inside
 from app.robustness.request import ProbeRequest
+from app.robustness.substitution import Speller
 from app.text.lexicon import Lexicon, load_lexicon
 from app.text.perturbations.context import Context, TokenNeighbors
 from app.text.perturbations.registry import FAMILIES
@@ -17,6 +21,14 @@ SHARE = 0.25
 
 
 @dataclass(frozen=True, slots=True)
+class Access:
+    """What a white-box attack needs of an encoder: its graphs and its tokenizer."""
+
+    inside: Inside
+    speller: Speller
+
+
+@dataclass(frozen=True, slots=True)
 class Resources:
     """What some attacks cannot do without; those that miss theirs are not applicable.
 
@@ -25,10 +37,29 @@ class Resources:
             the small ones that come along.
         token_neighbors: Gets the neighbors of words in the eyes of the encoder that is probed, if
             an attack needs them; see ``EncodedNeighbors.ready``.
+        white_box: Opens the white box of the encoder that is probed, if something needs it; may
+            raise an error that says why there is none.
+        second: Another encoder, for ``constraints.min_similarity``.
     """
 
     lexicon: Callable[[], Lexicon] | None = load_lexicon
     token_neighbors: FindNeighbors | None = None
+    white_box: Callable[[], Access] | None = None
+    second: Encode | None = None
+
+    def access(self) -> Access:
+        """Open the white box.
+
+        Raises:
+            InvalidInputError: If there is none.
+        """
+        if self.white_box is None:
+            raise InvalidInputError(
+                "Got white_box or the certificate gaussian_embedding, and the encoder that is "
+                "probed has no white box; expected an artifact that was exported with one: leave "
+                "them out, or export it again without --no-white-box."
+            )
+        return self.white_box()
 
     def contexts(self, request: ProbeRequest, over: Callable[[], bool]) -> list[Context]:
         """Gather what is known about each query of a request.
@@ -38,6 +69,8 @@ class Resources:
             over: Tells that the probe's time is over.
         """
         needed = {need for name in request.attack_names for need in FAMILIES[name].needs}
+        if request.certify and "word_substitution" in request.certify.methods:
+            needed.add("token_neighbors")
         until = time.monotonic() + SHARE * request.budget.seconds
         lexicon = self.lexicon() if self.lexicon and "dictionary" in needed else None
         neighbors = None

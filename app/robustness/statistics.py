@@ -16,7 +16,6 @@ from app.robustness.goal import Standing
 from app.robustness.report import Cell, ProbeResult, Quality, Rate, Summary
 
 UNDETERMINED = "und"
-_FEW = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,53 +27,23 @@ class Row:
     worst: Standing | None
 
 
-def summarize(rows: Sequence[Row]) -> Summary:
+def summarize(rows: Sequence[Row], confidence: float = 0.95) -> Summary:
     """Summarize all rows, those of each attack, and those of each language."""
     return Summary(
-        overall=_cell(rows),
-        by_attack=_split(rows, lambda row: row.result.attack),
-        by_lang=_split(rows, lambda row: row.result.lang or UNDETERMINED),
+        overall=_cell(rows, confidence),
+        by_attack=_split(rows, lambda row: row.result.attack, confidence),
+        by_lang=_split(rows, lambda row: row.result.lang or UNDETERMINED, confidence),
     )
 
 
-def limits_of(summary: Summary, top_k: int, documents: int) -> tuple[str, ...]:
-    """Say in plain sentences what the numbers do not show."""
-    overall = summary.overall
-    eligible = overall.attack_success_rate.n
-    sentences = [
-        "The attacks are the worst texts that a search within the budget found: a query that held "
-        "is not proven safe, and only these attacks were tried: " + ", ".join(summary.by_attack),
-    ]
-    if eligible < _FEW:
-        sentences.append(f"Only {eligible} eligible queries: the interval is wide")
-    if overall.not_eligible:
-        sentences.append(
-            f"{overall.not_eligible} of {overall.all} queries had no relevant document in the top "
-            f"{top_k} to begin with; they count in the quality, not in the success rate"
-        )
-    if overall.not_applicable:
-        sentences.append(
-            f"For {overall.not_applicable} of {overall.all} queries no attack was applicable"
-        )
-    if documents <= top_k:
-        sentences.append(
-            f"The collection has {documents} documents, so none can leave the top {top_k} and no "
-            "attack can succeed: lower top_k"
-        )
-    if overall.incomplete or overall.not_reached:
-        sentences.append(
-            f"Time ran out: {overall.incomplete} of {overall.all} queries were attacked with less "
-            f"than the budget and {overall.not_reached} not at all, so rates are lower bounds"
-        )
-    return tuple(sentence + "." for sentence in sentences)
+def _split(rows: Sequence[Row], key: Callable[[Row], str], confidence: float) -> dict[str, Cell]:
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return {name: _cell(some, confidence) for name, some in groups.items()}
 
 
-def _split(rows: Sequence[Row], key: Callable[[Row], str]) -> dict[str, Cell]:
-    names = dict.fromkeys(key(row) for row in rows)
-    return {name: _cell([row for row in rows if key(row) == name]) for name in names}
-
-
-def _cell(rows: Sequence[Row]) -> Cell:
+def _cell(rows: Sequence[Row], confidence: float) -> Cell:
     ordered = sorted(rows, key=lambda row: row.result.query_id)
     queries = [list(group) for _, group in groupby(ordered, lambda row: row.result.query_id)]
     outcomes = [{row.result.outcome for row in query} for query in queries]
@@ -84,7 +53,9 @@ def _cell(rows: Sequence[Row]) -> Cell:
         clean=_quality((row.clean, row.result) for row, *_ in reached),
         attacked=_quality(_worst(query) for query in reached),
         attack_success_rate=_rate(
-            sum("success" in outcome for outcome in eligible), sum(map(bool, eligible))
+            sum("success" in outcome for outcome in eligible),
+            sum(map(bool, eligible)),
+            confidence,
         ),
         all=len(queries),
         not_eligible=sum("not_eligible" in outcome for outcome in outcomes),
@@ -117,8 +88,8 @@ def _quality(standings: Iterable[tuple[Standing | None, ProbeResult]]) -> Qualit
     )
 
 
-def _rate(successes: int, n: int) -> Rate:
+def _rate(successes: int, n: int, confidence: float) -> Rate:
     if not n:
         return Rate(None, None, None, 0, 0)
-    low, high = share_interval(successes, n)
+    low, high = share_interval(successes, n, confidence)
     return Rate(successes / n, low, high, n, successes)

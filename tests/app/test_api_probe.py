@@ -107,7 +107,8 @@ async def test_probe_switches_words_to_the_languages_wanted(start: Any) -> None:
 async def test_probe_takes_the_neighbors_of_words_from_the_encoder(start: Any) -> None:
     async with start() as running:
         await fill(running)
-        first, again = [await post(running, attacks=["token_neighbor"]) for _ in range(2)]
+        asked = {"attacks": ["token_neighbor"], "budget": {"queries": 16, "seconds": 60}}
+        first, again = [await post(running, **asked) for _ in range(2)]
     (result,) = first.json()["results"]
     assert result["queries"] >= 1
     assert (result,) == tuple(again.json()["results"])

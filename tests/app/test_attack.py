@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.robustness.attack import Attack
+from app.robustness.climb import Climb
 from app.robustness.goal import Demotion, Standing
+from app.robustness.space import Space
 from app.text.normalize import normalize
 from app.text.perturbations.edits import apply_edits
 from app.text.perturbations.passage import Passage
@@ -32,7 +33,7 @@ def run(text, family, edits, queries, salt=0, part=None):
     """Drive one attack to its end; returns it with the normalized texts it tried."""
     goal = Demotion(frozenset("a"), 3)
     pool = proposals(FAMILIES[family], Passage.of(text), 0)
-    attack = Attack(text, goal, score(normalize(text), salt), pool, edits, queries)
+    attack = Climb(Space(text, pool, edits), goal, score(normalize(text), salt), queries)
     tried = []
     while candidates := attack.plan():
         reached = candidates if part is None else candidates[:part]
@@ -94,7 +95,7 @@ def test_attack_two_edits_beat_one_where_only_both_together_matter():
         goal = Demotion(frozenset("a"), 3)
         clean = Standing(1, 1.0, 1, 16)
         pool = proposals(FAMILIES["typo"], Passage.of(text), 0)
-        attack = Attack(text, goal, clean, pool, edits, 64)
+        attack = Climb(Space(text, pool, edits), goal, clean, 64)
         while candidates := attack.plan():
             found = []
             for candidate in candidates:
@@ -125,7 +126,7 @@ def test_attack_normalized_query_keeps_all_texts_normalized():
 
 
 def test_attack_empty_pool_is_finished_at_once():
-    attack = Attack("नदी", Demotion(frozenset("a"), 3), score("x"), [], 2, 64)
+    attack = Climb(Space("नदी", [], 2), Demotion(frozenset("a"), 3), score("x"), 64)
     assert attack.plan() == []
     assert attack.complete
     assert attack.queries == 0

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from app.errors import InferenceError, InvalidInputError, NotFoundError
+from app.retrieval.documents import Document
 from app.retrieval.edge import EdgeStore
-from app.retrieval.store import Collection, Document, Hit
+from app.retrieval.store import Collection, Hit, Page
 from app.robustness.binomial import share_interval
 from app.robustness.probe import (
     Budget,
@@ -71,6 +72,7 @@ class DictStore:
         self.documents = sorted(documents, key=lambda document: document.doc_id)
         self.vectors = encode([document.text for document in self.documents])
         self.depths = []
+        self.scans = 0
 
     def describe(self, name):
         if name != "demo":
@@ -81,14 +83,21 @@ class DictStore:
         by_id = {document.doc_id: document for document in self.documents}
         return [by_id[doc_id] for doc_id in doc_ids if doc_id in by_id]
 
-    def search(self, name, vectors, top_k, where=None):
-        self.depths.append(top_k)
+    def scan(self, name, after=None, limit=1000, *, vectors=False):
+        self.scans += 1
+        spans = [[(0, len(document.text))] for document in self.documents]
+        return Page(self.documents, spans, self.vectors, None)
+
+    def search(self, name, vectors, top_k, where=None, *, offset=0, exact=False):
+        self.depths.append(offset + top_k)
         results = []
         for vector in vectors:
             scores = (self.vectors @ vector).round(6)
-            order = np.argsort(-scores, kind="stable")[:top_k]
+            order = np.argsort(-scores, kind="stable")[: offset + top_k]
             results.append(
-                [Hit(r, float(scores[i]), self.documents[i]) for r, i in enumerate(order, 1)]
+                [Hit(r, float(scores[i]), self.documents[i]) for r, i in enumerate(order, 1)][
+                    offset:
+                ]
             )
         return results
 
@@ -366,11 +375,12 @@ def test_run_probe_out_of_time_reports_what_was_reached(store):
         return fake_encode(texts)
 
     began = time.monotonic()
-    found = probe(store, encode=slow, seconds=0.6, tries=4000, edits=3)
+    names = ("typo", "spacing", "word_order")
+    found = probe(store, encode=slow, attacks=names, seconds=0.6, tries=4000, edits=3)
     assert time.monotonic() - began < 2.0
     assert found.status == "partial"
     assert "seconds" in (found.reason or "")
-    assert len(found.results) == len(QUERIES) * len(FAMILIES)
+    assert len(found.results) == len(QUERIES) * len(names)
     assert any(r.queries and not r.complete for r in found.results)
     assert found.summary.overall.incomplete > 0
     assert any("Time ran out" in sentence for sentence in found.limits)

@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import pytest
 
 from app.robustness.binomial import share_interval
 from app.robustness.goal import Standing
+from app.robustness.limits import limits_of
 from app.robustness.report import ProbeResult
-from app.robustness.statistics import Row, limits_of, summarize
+from app.robustness.request import ProbeRequest
+from app.robustness.statistics import Row, summarize
 
 
 def row(query, attack, outcome, clean, worst, lang=None, queries=10, complete=True, relevant="a"):
@@ -95,8 +99,13 @@ def test_summarize_nothing_eligible_has_no_rate():
     assert (rate.value, rate.low, rate.high, rate.n) == (None, None, None, 0)
 
 
+ASKED = ProbeRequest("demo", (), top_k=3)
+
+
 def test_limits_name_each_weakness_that_is_there():
-    text = " ".join(limits_of(summarize(ROWS), 3, 3))
+    text = " ".join(limits_of(summarize(ROWS), ASKED, 3, ["A stage has a note"]))
+    assert "1 of the 10 seeds" in text
+    assert text.endswith("A stage has a note.")
     assert "not proven safe" in text
     assert "Only 3 eligible queries" in text
     assert "1 of 4 queries had no relevant document" in text
@@ -106,4 +115,4 @@ def test_limits_name_each_weakness_that_is_there():
 
 def test_limits_of_a_large_clean_probe_are_few():
     rows = [row(f"q{i}", "typo", "held", 1, 1) for i in range(40)]
-    assert len(limits_of(summarize(rows), 3, 100)) == 1
+    assert len(limits_of(summarize(rows), replace(ASKED, seeds=10), 100)) == 2

@@ -1,0 +1,178 @@
+"""The stage of a probe that looks inside the encoder: white-box attacks on the eligible queries."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+
+from app.retrieval.store import Encode, VectorStore
+from app.robustness.ball import Ball
+from app.robustness.cells import share_of
+from app.robustness.descent import Descent
+from app.robustness.findings import InnerReport, InnerResult
+from app.robustness.flipping import Flips
+from app.robustness.goal import Demotion
+from app.robustness.request import InnerAttack, ProbeRequest, WhiteBoxChoice
+from app.robustness.resources import Access
+from app.robustness.smoothing import Lens, Noise
+from app.robustness.trigger import Search
+from app.robustness.victims import Victim
+from app.robustness.white_box import Case, Finding, WhiteBoxProbe
+
+Stop = Callable[[], bool]
+Pair = tuple[Victim, Case]
+
+_AT_ONCE = 32
+_LEAST_FOR_TRIGGER = 2
+_NOTES = {
+    "pgd": "Noise on embeddings is no text: a bound on what any text in the ball can do.",
+    "noise": "Random noise of the same size, drawn as often: the control of pgd.",
+    "hotflip": "Tokens exchanged along the gradient; a text may tear a word apart.",
+    "trigger": "Found with one half of the eligible queries and measured on the other half.",
+}
+
+
+class Inner:
+    """A white box beside the collection that it is tried on; read into memory once."""
+
+    def __init__(self, access: Access, store: VectorStore, collection: str, encode: Encode) -> None:
+        self.access = access
+        self._store, self._collection, self._encode = store, collection, encode
+
+    @cached_property
+    def plain(self) -> WhiteBoxProbe:
+        """Attacks on the encoder as it is."""
+        return self._through(Lens(self.access.inside))
+
+    def smoothed(self, noise: Noise) -> WhiteBoxProbe:
+        """The same through noise."""
+        return self._through(Lens(self.access.inside, noise))
+
+    def _through(self, lens: Lens) -> WhiteBoxProbe:
+        speller = self.access.speller
+        return WhiteBoxProbe(lens, speller, self._store, self._collection, self._encode)
+
+
+def look_inside(
+    request: ProbeRequest, victims: Sequence[Victim], inner: Inner, stop: Stop
+) -> list[InnerReport]:
+    """Run the white-box attacks that were asked for.
+
+    Args:
+        request: The probe; its goal is demotion.
+        victims: Its queries; those eligible are attacked.
+        inner: The white box.
+        stop: Tells that time or texts are over; what was found until then is returned.
+    """
+    choice = request.white_box
+    pairs = pairs_of(victims)
+    found: list[InnerReport] = []
+    for attack in choice.attacks if choice else ():
+        if choice and attack in ("pgd", "noise"):
+            found += [
+                _noise(attack, epsilon, request, choice, (pairs, inner, stop))
+                for epsilon in sorted(choice.epsilon)
+            ]
+        elif attack == "hotflip":
+            found.append(_hotflip(request, pairs, inner, stop))
+        elif attack == "trigger":
+            found.append(_trigger(request, pairs, inner, stop))
+    return found
+
+
+def pairs_of(victims: Sequence[Victim]) -> list[Pair]:
+    """The eligible queries with their cases."""
+    return [
+        (victim, Case(victim.text, victim.goal))
+        for victim in victims
+        if victim.eligible and isinstance(victim.goal, Demotion)
+    ]
+
+
+def _noise(
+    attack: InnerAttack,
+    epsilon: float,
+    request: ProbeRequest,
+    choice: WhiteBoxChoice,
+    means: tuple[Sequence[Pair], Inner, Stop],
+) -> InnerReport:
+    pairs, inner, stop = means
+    descent = Descent(choice.steps, choice.restarts, request.seed)
+    ball = Ball(epsilon, choice.ball)
+    results: list[InnerResult] = []
+    for some in _parts(pairs, stop):
+        search = inner.plain.push if attack == "pgd" else inner.plain.scatter
+        found = search([case for _, case in some], ball, descent, stop=stop)
+        results += _results(some, found)
+    return _report(attack, results, pairs, request, ball=ball)
+
+
+def _hotflip(request: ProbeRequest, pairs: Sequence[Pair], inner: Inner, stop: Stop) -> InnerReport:
+    flips = Flips(edits=request.budget.edits, calls=max(2, request.budget.queries))
+    results: list[InnerResult] = []
+    for some in _parts(pairs, stop):
+        found = inner.plain.exchange([case for _, case in some], flips, stop=stop)
+        results += _results(some, found)
+    return _report("hotflip", results, pairs, request)
+
+
+def _trigger(request: ProbeRequest, pairs: Sequence[Pair], inner: Inner, stop: Stop) -> InnerReport:
+    known = [case for _, case in pairs[::2]]
+    others = list(pairs[1::2])
+    if len(pairs) < _LEAST_FOR_TRIGGER or stop():
+        return _report("trigger", [], others, request, cut=stop())
+    search = Search(seed=request.seed)
+    trigger, found = inner.plain.trigger(known, [case for _, case in others], search, stop=stop)
+    results = _results(others, found)
+    return _report("trigger", results, others, request, trigger=trigger.text)
+
+
+def _parts(pairs: Sequence[Pair], stop: Stop) -> Iterator[Sequence[Pair]]:
+    for start in range(0, len(pairs), _AT_ONCE):
+        if stop():
+            return
+        yield pairs[start : start + _AT_ONCE]
+
+
+def _results(pairs: Sequence[Pair], found: Sequence[Finding]) -> list[InnerResult]:
+    return [
+        InnerResult(
+            query_id=victim.sent.query_id,
+            lang=victim.sent.lang,
+            outcome=one.outcome,
+            success=one.outcome == "success",
+            margin=one.worst.margin,
+            clean_margin=one.clean.margin,
+            size=one.size if one.text is None else None,
+            shift=one.shift,
+            calls=one.calls,
+            worst_rank=one.worst.rank,
+            adversarial_text=one.text,
+            edits=one.edits,
+            complete=one.complete,
+        )
+        for (victim, _), one in zip(pairs, found, strict=True)
+    ]
+
+
+def _report(
+    attack: InnerAttack,
+    results: Sequence[InnerResult],
+    pairs: Sequence[Pair],
+    request: ProbeRequest,
+    *,
+    ball: Ball | None = None,
+    trigger: str | None = None,
+    cut: bool = False,
+) -> InnerReport:
+    counted = [one for one in results if one.outcome in ("success", "held")]
+    wins = sum(one.success for one in counted)
+    return InnerReport(
+        attack=attack,
+        epsilon=ball.epsilon if ball else None,
+        ball=ball.norm if ball else None,
+        success=share_of(wins, len(counted), request.stats.confidence),
+        calls=sum(one.calls for one in results),
+        trigger=trigger,
+        note=_NOTES[attack],
+        complete=not cut and len(results) == len(pairs) and all(r.complete for r in results),
+        results=tuple(results),
+    )
