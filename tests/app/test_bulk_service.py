@@ -201,15 +201,36 @@ def started(live: Any, folder: Path, *more: str) -> "subprocess.Popen[str]":
     )
 
 
-def slow(live: Any, seconds: float) -> None:
-    """Make each upsert take a while, so that there is time to interrupt."""
-    upsert = live.service.store.upsert
+class Gate:
+    """Lets upserts through one by one, so that there is time to interrupt; then all of them."""
 
-    def slowed(*args: Any, **kwargs: Any) -> int:
-        time.sleep(seconds)
-        return upsert(*args, **kwargs)
+    def __init__(self, live: Any) -> None:
+        self._upsert = live.service.store.upsert
+        self._change = threading.Condition()
+        self._waiting = 0
+        self._let = 0
+        live.service.store.upsert = self._pass
 
-    live.service.store.upsert = slowed
+    def _pass(self, *args: Any, **kwargs: Any) -> int:
+        with self._change:
+            self._waiting += 1
+            self._change.wait_for(lambda: self._let > 0, timeout=60)
+            self._waiting -= 1
+            self._let -= 1
+        return self._upsert(*args, **kwargs)
+
+    def let_one(self) -> None:
+        """Let one pass, if one waits."""
+        with self._change:
+            if self._waiting and self._let < 1:
+                self._let = 1
+                self._change.notify()
+
+    def open(self) -> None:
+        """Let all pass from now on."""
+        with self._change:
+            self._let = 1 << 30
+            self._change.notify_all()
 
 
 def test_index_killed_at_random_goes_on_without_loss_or_duplicates(
@@ -218,17 +239,19 @@ def test_index_killed_at_random_goes_on_without_loss_or_duplicates(
     (tmp_path / "in").mkdir()
     for name in range(4):
         write_rows(tmp_path / "in" / f"{name}.jsonl", 500, 500 * name)
-    slow(live, 0.02)
-    dice, counts = random.Random(5), [0]
+    gate, dice, counts = Gate(live), random.Random(5), [0]
     for _ in range(3):
         process = started(live, tmp_path / "in")
-        while process.poll() is None and len(kept_or_none(live)) <= counts[-1]:
+        deadline = time.monotonic() + 60
+        while len(kept_or_none(live)) <= counts[-1] and time.monotonic() < deadline:
+            gate.let_one()  # also what a killed one had sent
             time.sleep(0.005)
         time.sleep(dice.uniform(0, 0.15))
         process.kill()
         process.communicate()
         counts.append(len(kept_or_none(live)))
     assert 0 < counts[1] < counts[3] < 2000
+    gate.open()
     process = started(live, tmp_path / "in")
     out, error = process.communicate(timeout=60)
     assert process.returncode == 0, error
@@ -246,19 +269,23 @@ def test_index_interrupted_ends_cleanly_and_says_how_to_go_on(
 ) -> None:
     (tmp_path / "in").mkdir()
     write_rows(tmp_path / "in" / "a.jsonl", 3000)
-    slow(live, 0.05)
+    gate = Gate(live)
     process = started(live, tmp_path / "in")
-    while len(kept_or_none(live)) < 200:
-        time.sleep(0.01)
+    deadline = time.monotonic() + 60
+    while len(kept_or_none(live)) < 200 and time.monotonic() < deadline:
+        gate.let_one()
+        time.sleep(0.005)
     process.send_signal(sent)
+    assert process.stderr is not None
+    said = [process.stderr.readline() for _ in range(2)]
+    assert "stopping after what is under way" in said[1]
+    gate.open()
     out, error = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "stopping after what is under way" in error
     assert "Run the same command again to go on." in error
     assert "Traceback" not in error
     # What was acknowledged was noted, and nothing else was written.
     assert json.loads(out)["documents"] == len(kept(live)) < 3000
-    live.service.store.upsert = type(live.service.store).upsert.__get__(live.service.store)
     assert main(arguments(live, tmp_path / "in")) == 0
     assert len(kept(live)) == 3000
 
