@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -73,18 +73,17 @@ class ReferenceStore:
 
     def collections(self) -> list[Collection]:
         self._require_open()
-        return [self.describe(name) for name in sorted(self.made)]
+        return [_described(name, made) for name, made in sorted(self.made.items(), key=_first)]
 
     def describe(self, name: str) -> Collection:
-        made = self._find(name)
-        return Collection(name, made.dim, made.model, len(made.entries), made.options)
+        return _described(name, self._find(name))
 
     def languages(self, name: str) -> dict[str, int]:
-        entries = self._find(name).entries.values()
+        entries = _satisfying(self._find(name), None)
         return dict(Counter(entry.document.lang or "" for entry in entries).most_common())
 
     def size_bytes(self, name: str) -> int:
-        return sum(entry.vectors.nbytes for entry in self._find(name).entries.values())
+        return sum(entry.vectors.nbytes for entry in _satisfying(self._find(name), None))
 
     def unavailable(self) -> dict[str, str]:
         return {}
@@ -115,8 +114,8 @@ class ReferenceStore:
         return sum(entries.pop(doc_id, None) is not None for doc_id in doc_ids)
 
     def delete_where(self, name: str, where: Filter) -> int:
-        found = list(self._documents(name, where))
-        return self.delete(name, [document.doc_id for document in found])
+        found = _satisfying(self._find(name), where)
+        return self.delete(name, [entry.document.doc_id for entry in found])
 
     def get(self, name: str, doc_ids: Sequence[str]) -> list[Document]:
         entries = self._find(name).entries
@@ -127,8 +126,9 @@ class ReferenceStore:
     ) -> Page:
         made = self._find(name)
         require_limit(limit)
-        names = sorted(doc_id for doc_id in made.entries if after is None or doc_id > after)
-        found = [made.entries[doc_id] for doc_id in names[:limit]]
+        entries = dict(made.entries)
+        names = sorted(doc_id for doc_id in entries if after is None or doc_id > after)
+        found = [entries[doc_id] for doc_id in names[:limit]]
         rows = [entry.vectors for entry in found] or [np.empty((0, made.dim), np.float32)]
         return Page(
             [entry.document for entry in found],
@@ -138,7 +138,7 @@ class ReferenceStore:
         )
 
     def count(self, name: str, where: Filter | None = None) -> int:
-        return sum(1 for _ in self._documents(name, where))
+        return len(_satisfying(self._find(name), where))
 
     def search(
         self,
@@ -150,19 +150,19 @@ class ReferenceStore:
         offset: int = 0,
         exact: bool = False,
     ) -> list[list[Hit]]:
-        entries = self._find(name).entries
+        made = self._find(name)
         require_top_k(top_k)
         require_offset(offset)
-        found = list(self._documents(name, where))
+        found = _satisfying(made, where)
         results = []
-        for vector in unit_rows(vectors, self.made[name].dim):
+        for vector in unit_rows(vectors, made.dim):
             scored = []
-            for document in found:
-                rows = entries[document.doc_id].vectors.astype(np.float64)
+            for entry in found:
+                rows = entry.vectors.astype(np.float64)
                 scores = (rows * vector).sum(axis=1)  # Each row alone, so that equal rows tie
                 best = int(np.argmax(scores))
-                scored.append((float(scores[best]), document, best))
-            results.append(self._ranked(name, scored, top_k, offset))
+                scored.append((float(scores[best]), entry, best))
+            results.append(_ranked(scored, top_k, offset))
         return results
 
     def match(
@@ -174,34 +174,35 @@ class ReferenceStore:
         *,
         offset: int = 0,
     ) -> list[list[Hit]]:
-        entries = self._find(name).entries
+        made = self._find(name)
         require_top_k(top_k)
         require_offset(offset)
         weights = {
-            doc_id: [
+            entry.document.doc_id: [
                 dict(zip(sparse.indices, sparse.values, strict=True))
                 for sparse in map(document_weights, _passages(entry))
             ]
-            for doc_id, entry in entries.items()
+            for entry in _satisfying(made, None)
         }
+        found = [e for e in _satisfying(made, where) if e.document.doc_id in weights]
         passages = [passage for several in weights.values() for passage in several]
         having = Counter(token for passage in passages for token in passage)
         results = []
         for query in queries:
             asked = query_weights(require_query(query))
             scored = []
-            for document in self._documents(name, where):
+            for entry in found:
                 scores = [
                     math.fsum(
                         times * idf(len(passages), having[token]) * passage.get(token, 0.0)
                         for token, times in zip(asked.indices, asked.values, strict=True)
                     )
-                    for passage in weights[document.doc_id]
+                    for passage in weights[entry.document.doc_id]
                 ]
                 best = int(np.argmax(scores))
                 if scores[best] > 0:
-                    scored.append((scores[best], document, best))
-            results.append(self._ranked(name, scored, top_k, offset))
+                    scored.append((scores[best], entry, best))
+            results.append(_ranked(scored, top_k, offset))
         return results
 
     def flush(self, name: str) -> None:
@@ -214,7 +215,7 @@ class ReferenceStore:
         path.mkdir(parents=True)
         entries = [
             [asdict(entry.document), entry.spans, entry.vectors.tolist()]
-            for entry in made.entries.values()
+            for entry in _satisfying(made, None)
         ]
         content = {"dim": made.dim, "model": made.model, "options": asdict(made.options)}
         text = json.dumps(content | {"entries": entries})
@@ -246,24 +247,29 @@ class ReferenceStore:
     def close(self) -> None:
         self.closed = True
 
-    def _documents(self, name: str, where: Filter | None) -> Iterable[Document]:
-        entries = self._find(name).entries
-        if where is not None:
-            require_filter(where)
-        for entry in entries.values():
-            if where is None or matches(where, entry.document):
-                yield entry.document
 
-    def _ranked(
-        self, name: str, scored: list[tuple[float, Document, int]], top_k: int, offset: int
-    ) -> list[Hit]:
-        entries = self._find(name).entries
-        scored.sort(key=lambda one: (-one[0], one[1].doc_id))
-        hits = []
-        for rank, (score, document, best) in enumerate(scored, 1):
-            spans = entries[document.doc_id].spans
-            hits.append(Hit(rank, score, document, spans[best] if len(spans) > 1 else None))
-        return hits[offset : offset + top_k]
+def _first(named: tuple[str, Made]) -> str:
+    return named[0]
+
+
+def _described(name: str, made: Made) -> Collection:
+    return Collection(name, made.dim, made.model, len(made.entries), made.options)
+
+
+def _satisfying(made: Made, where: Filter | None) -> list[Entry]:
+    """A list of its own, since others may write meanwhile."""
+    if where is not None:
+        require_filter(where)
+    entries = list(made.entries.values())
+    return [entry for entry in entries if where is None or matches(where, entry.document)]
+
+
+def _ranked(scored: list[tuple[float, Entry, int]], top_k: int, offset: int) -> list[Hit]:
+    scored.sort(key=lambda one: (-one[0], one[1].document.doc_id))
+    return [
+        Hit(rank, score, entry.document, entry.spans[best] if len(entry.spans) > 1 else None)
+        for rank, (score, entry, best) in enumerate(scored, 1)
+    ][offset : offset + top_k]
 
 
 def _passages(entry: Entry) -> list[str]:
