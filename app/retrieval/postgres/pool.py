@@ -60,7 +60,7 @@ class Database:
     """One database of a server; use ``open``."""
 
     def __init__(self, parameters: dict[str, Any], size: int) -> None:
-        self._parameters = _DEFAULTS | parameters | {"client_encoding": "UTF8"}
+        self._parameters: dict[str, Any] = {**_DEFAULTS, **parameters, "client_encoding": "UTF8"}
         self.search_path = "public"
         self._closed = threading.Event()
         self._started = False
