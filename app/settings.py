@@ -5,14 +5,12 @@ Each field of ``Settings`` has an environment variable of the same name in capit
 is silently ignored is worse than a service that does not start.
 """
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     SecretStr,
@@ -20,10 +18,12 @@ from pydantic import (
     field_validator,
 )
 
-from app.address import EMBEDDED, require_address, without_secrets
+from app.address import EMBEDDED, require_address
 from app.errors import InvalidInputError
+from app.variables import PREFIX, ExpandedPath, Names, Switch, Urls, explain, unknown
 
-PREFIX = "TYNTEGRA_"
+__all__ = ["MAX_ITEMS", "PREFIX", "Settings"]
+
 DEFAULT_ARTIFACT = Path(__file__).parent / "default" / "encoder"
 ELSEWHERE = frozenset({"TYNTEGRA_DATA", "TYNTEGRA_URL", "TYNTEGRA_KEY"})
 """Variables that other parts read: the corpora of training, the service and key of a client."""
@@ -32,28 +32,6 @@ ELSEWHERE_PREFIX = "TYNTEGRA_TEST_"
 
 MAX_ITEMS = 4096
 """No list in a request may be longer, whatever the settings say."""
-
-_BOOLEANS = {"true": True, "1": True, "yes": True, "on": True}
-_BOOLEANS |= {"false": False, "0": False, "no": False, "off": False}
-
-
-def _expand(value: Any) -> Any:
-    return Path(value).expanduser() if isinstance(value, str | Path) else value
-
-
-def _split(value: Any) -> Any:
-    if isinstance(value, str):
-        return tuple(part.strip().lower() for part in value.split(",") if part.strip())
-    return value
-
-
-def _boolean(value: Any) -> Any:
-    return _BOOLEANS.get(value.strip().lower(), value) if isinstance(value, str) else value
-
-
-ExpandedPath = Annotated[Path, BeforeValidator(_expand)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
-Switch = Annotated[bool, BeforeValidator(_boolean)]
 
 
 class Settings(BaseModel):
@@ -154,6 +132,28 @@ class Settings(BaseModel):
     probe_waiting: int = Field(
         default=4, ge=0, le=256, description="probes that may wait before a 429"
     )
+    probe_jobs: int = Field(
+        default=1, ge=1, le=8, description="probe jobs that run at a time, each in its own process"
+    )
+    probe_jobs_waiting: int = Field(
+        default=16, ge=0, le=256, description="probe jobs that may wait before a 429"
+    )
+    probe_jobs_kept: int = Field(
+        default=64,
+        ge=1,
+        le=10_000,
+        description="probe jobs that are kept with their reports once ended; the oldest goes first",
+    )
+    probe_share: float = Field(
+        default=0.25,
+        gt=0,
+        le=1,
+        description="share of the model's and the store's time for a probe while others ask",
+    )
+    probe_endpoints: Urls = Field(
+        default=(),
+        description="services with /v1/embeddings that `POST /probe/compare` may ask, by commas",
+    )
 
     qdrant_key: SecretStr | None = Field(default=None, description="API key of the Qdrant server")
     qdrant_prefix: str = Field(
@@ -246,7 +246,13 @@ class Settings(BaseModel):
         description="seconds an embed, search or upsert may take before a 429",
     )
     probe_timeout_s: float = Field(
-        default=120.0, gt=0, le=3600, description="seconds a probe may ask for, at most"
+        default=120.0,
+        gt=0,
+        le=3600,
+        description="seconds of a probe that is waited for; one that asks for more becomes a job",
+    )
+    probe_job_timeout_s: float = Field(
+        default=3600.0, gt=0, le=3600, description="seconds a probe job may ask for, at most"
     )
     drain_s: float = Field(
         default=0.0, ge=0, le=60, description="seconds between turning unready and closing the port"
@@ -275,28 +281,11 @@ class Settings(BaseModel):
                 continue
             field = variable.removeprefix(PREFIX).lower()
             if field not in cls.model_fields or variable != variable.upper():
-                raise InvalidInputError(_unknown(variable, cls.model_fields))
+                known = [f"{PREFIX}{name.upper()}" for name in cls.model_fields]
+                raise InvalidInputError(unknown(variable, known + sorted(ELSEWHERE)))
             if value.strip():
                 given[field] = value.strip()
         try:
             return cls.model_validate(given)
         except ValidationError as error:
-            raise InvalidInputError(_explain(error, given)) from None
-
-
-def _unknown(variable: str, fields: Mapping[str, object]) -> str:
-    known = [f"{PREFIX}{name.upper()}" for name in fields] + sorted(ELSEWHERE)
-    close = difflib.get_close_matches(variable.upper(), known, n=1, cutoff=0.6)
-    remedy = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-    return f"{variable} is not a setting; {remedy}"
-
-
-def _explain(error: ValidationError, given: Mapping[str, str]) -> str:
-    first = error.errors(include_url=False, include_context=False)[0]
-    field = str(first["loc"][0])
-    message = first["msg"].removeprefix("Value error, ")
-    message = message[:1].lower() + message[1:] if message.startswith("Input ") else message
-    value = given.get(field, "")
-    if field == "store":
-        value = without_secrets(value)
-    return f"{PREFIX}{field.upper()}={value!r} cannot be used: {message}; correct it or unset it"
+            raise InvalidInputError(explain(error, given)) from None

@@ -21,6 +21,7 @@ from app.robustness.goal import SEARCH_DEPTH
 from app.robustness.inner import Inner, look_inside
 from app.robustness.limits import limits_of
 from app.robustness.pool import collect
+from app.robustness.progress import Reporter, Tell
 from app.robustness.ranking import Ranker
 from app.robustness.report import ProbeReport, ProbeResult
 from app.robustness.request import Budget, ProbeQuery, ProbeRequest
@@ -66,6 +67,7 @@ def run_probe(
     *,
     resources: Resources = Resources(),  # noqa: B008  # immutable
     cancelled: Callable[[], bool] = lambda: False,
+    progress: Tell | None = None,
 ) -> ProbeReport:
     """Search for the texts that break a collection's queries most.
 
@@ -79,6 +81,7 @@ def run_probe(
         resources: Dictionaries, the encoder's neighbors of words, its white box, and a second
             encoder, for what needs them.
         cancelled: Asked some forty times a second whether to stop.
+        progress: Is told twice a second how far it is.
 
     Raises:
         NotFoundError: If there is no such collection.
@@ -86,7 +89,8 @@ def run_probe(
         InferenceError: If the encoder does not answer with one finite row a text.
     """
     require_probe(request, store)
-    return _Run(request, encode, store, resources, cancelled).report()
+    reporter = Reporter(progress, time.monotonic())
+    return _Run(request, encode, store, resources, (cancelled, reporter)).report()
 
 
 class _Run:
@@ -98,26 +102,35 @@ class _Run:
         encode: Encode,
         store: VectorStore,
         resources: Resources,
-        cancelled: Callable[[], bool],
+        outside: tuple[Callable[[], bool], Reporter],
     ) -> None:
         self._began = time.monotonic()
+        cancelled, self._reporter = outside
         self._request, self._encode, self._store = request, encode, store
         self._resources = resources
         self._judge = self._second_encoder()
         # Opened first: where it is missing the caller shall not wait to be told.
         self._access = resources.access() if _needs_inside(request) else None
         self._collection: Collection = store.describe(request.collection)
-        self._clock = Clock(self._began + request.budget.seconds, cancelled)
+        self._clock = Clock(
+            self._began + request.budget.seconds, lambda: self._reporter.tick() or cancelled()
+        )
         self._ranker = Ranker(encode, store, request.collection, self._clock.over)
         self._notes: list[str] = []
         self._calls = 0
 
     def report(self) -> ProbeReport:
         """Run all stages."""
+        reporter = self._reporter
+        reporter.ranker = self._ranker
         victims = self._start()
+        reporter.stage = "search"
         self._search(victims)
+        reporter.stage = "check"
         rows = check(victims, self._request, self._ranker, self._clock)
+        reporter.stage = "inside"
         inner = self._look_inside(victims)
+        reporter.stage = "certify"
         certificates = self._certify(victims, rows, inner)
         return self._write(rows, inner, certificates)
 
@@ -128,6 +141,7 @@ class _Run:
             Victim(query, context) for query, context in zip(request.queries, contexts, strict=True)
         ]
         total = request.budget.total_queries
+        self._reporter.victims = victims
         # In an order of their own: the request's shall not decide which queries are reached.
         first = sorted(victims, key=lambda victim: victim.sent.query_id)
         if total is not None and total < len(first):
