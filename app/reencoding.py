@@ -71,6 +71,10 @@ class Reencoding:
         name: The collection.
         options: What it is to have then.
         stopping: Tells that the process ends.
+
+    Attributes:
+        progress: How far it is.
+        switched: Whether the new collection is in the place of the old one.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class Reencoding:
         total = store.describe(name).count
         self.progress = Progress("waiting", 0, total, encoder.model_id, time.time())
         self._deciding = threading.Lock()
+        self.switched = False
 
     @property
     def is_open(self) -> bool:
@@ -95,10 +100,10 @@ class Reencoding:
     def cancel(self) -> bool:
         """Let it end without effect; returns whether it was not too late for that."""
         with self._deciding:
-            if self.is_open:
-                self.end("cancelled")
-                return True
-            return False
+            if not self.is_open or self.switched:
+                return False
+            self.end("cancelled")
+            return True
 
     def end(self, state: State, error: str | None = None) -> None:
         """Note how it ended."""
@@ -106,6 +111,8 @@ class Reencoding:
 
     def run(self) -> None:
         """Fill the hidden collection and put it in the place of the old one.
+
+        Whoever keeps writers away says that it is done, once they may come again.
 
         Raises:
             ServiceError: If it cannot be done; the collection is as it was.
@@ -156,7 +163,7 @@ class Reencoding:
                     "wrote to the collection meanwhile; it is left as it was: try again."
                 )
             self._store.replace(self.name, hidden)
-            self.end("done")
+            self.switched = True
 
     def _add(self, hidden: str, page: Page, *, skip: bool) -> None:
         documents: Sequence[Document] = page.documents

@@ -154,8 +154,10 @@ class Reindexer:
         try:
             with self._guard.alone(job.name):
                 job.run()
-                if job.progress.state == "done":
+                if job.switched:
                     self._forget(job.name)
+            if job.switched:
+                job.end("done")
         except ServiceError as error:
             self._fail(job, error.message, error)
         except Exception as error:

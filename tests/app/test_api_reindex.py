@@ -233,7 +233,9 @@ async def test_snapshots_wait_for_each_other_within_bounds(
 
         monkeypatch.setattr(running.store, "snapshot", slowly)
         asked = [asyncio.create_task(client.post(f"{PATH}/snapshots")) for _ in range(7)]
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(10):
+            while sum(each.done() for each in asked) < 2:
+                await asyncio.sleep(0.005)
         searched = await client.post("/search", json={"collection": "a", "queries": "text"})
         go_on.set()
         statuses = sorted([(await each).status_code for each in asked])

@@ -98,7 +98,8 @@ def test_reindex_switches_to_the_new_encoder_at_the_end(world: World) -> None:
     assert world.store.describe("a").model == "old@000000000000"  # searched until then
     world.slow.permits.release(2)
     ended = world.ended()
-    world.guard.settle("a", 5)
+    with world.guard.writing(world.store, "a"):
+        pass  # who is told that it is done may write
     assert (ended.state, ended.done, ended.total) == ("done", 2 * PAGE + 1, 2 * PAGE + 1)
     found = world.store.describe("a")
     assert (found.model, found.dim, found.count) == (world.slow.model_id, 32, ended.total)
