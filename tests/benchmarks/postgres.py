@@ -122,10 +122,9 @@ def measure(store: PostgresStore, count: int) -> None:
     measure_search(store, "all", queries, scores, None)
     langs = np.asarray([document.lang for document in documents])
     regions = np.asarray([int(document.metadata["region"]) for document in documents])
-    served = nearest.EVEN_COST
-    for cost in (served, 0):
-        nearest.EVEN_COST = cost
-        how = "as served" if cost else "HNSW first"
+    for limit in (nearest.EXACT_FILTERED, 0):
+        nearest.EXACT_FILTERED = limit
+        how = "as served" if limit else "HNSW first"
         for lang, share in SHARES.items():
             allowed = np.where(langs == lang, scores, -2)
             measure_search(store, f"{share:.0%}, {how}", queries, allowed, languages(lang))
@@ -133,7 +132,6 @@ def measure(store: PostgresStore, count: int) -> None:
             allowed = np.where(regions < region, scores, -2)
             where = Range("metadata.region", lt=region)
             measure_search(store, f"{region}% elsewhere, {how}", queries, allowed, where)
-    nearest.EVEN_COST = served
     for query in ("w5000 w9000", "w5 w9 w100 w9000", "w0 w1 w2 w3"):
         report(
             match=query, ms=milliseconds(timed(lambda q=query: store.match("bench", [q], 10), 10))

@@ -7,7 +7,6 @@ given up, and all are compared: then the filter's documents lie elsewhere, such 
 language. The graph holds half precision, so its candidates are compared again in full.
 """
 
-import math
 from dataclasses import dataclass
 from typing import LiteralString
 
@@ -24,14 +23,12 @@ from app.retrieval.store import Hit
 
 EXACT_PASSAGES = 20_000
 EXACT_FILTERED = 20_000
-"""Documents that satisfy a filter: up to so many are counted, and in 1M passages compared."""
-EVEN_COST = 400
-"""Comparing n documents costs as much as a walk that meets this divided by the filter's share."""
+"""Passages of documents that satisfy a filter: up to so many are compared."""
 EF_SEARCH = 200
 MAX_EF_SEARCH = 1000
 """pgvector's own limit."""
 _MAX_COMPARED = 50_000
-"""Where a walk would go deeper than ``MAX_EF_SEARCH``, so many are compared instead."""
+"""Where a walk would go deeper than ``MAX_EF_SEARCH``, so many passages are compared instead."""
 _MAX_CANDIDATES = 8_000
 """Beyond, comparing all is faster."""
 _MAX_WALK = 100_000
@@ -113,14 +110,13 @@ class Nearest:
             return None
         least = likely = documents
         if self.where is not None:
-            limit = max(EXACT_FILTERED, wanted) + 1
+            limit = max(EXACT_FILTERED * documents // passages, wanted) + 1
             least = likely = count_up_to(self.cursor, self.table, self.where, limit)
-            if least <= max(self.offset, min(EXACT_FILTERED, math.isqrt(EVEN_COST * passages))):
+            if least < limit:
                 return None
-            if least == limit:
-                likely = max(limit, estimate(self.cursor, self.table, self.where))
+            likely = max(limit, min(estimate(self.cursor, self.table, self.where), documents))
         depth = candidates * documents // likely
-        if depth > MAX_EF_SEARCH and likely <= _MAX_COMPARED:
+        if depth > MAX_EF_SEARCH and likely * passages <= _MAX_COMPARED * documents:
             return None
         return _Walk(min(self.top_k, least - self.offset), candidates, depth)
 
