@@ -33,7 +33,6 @@ from retrieval_corpus import (
     RARE,
     documents_of,
     lang_of,
-    queries_near,
     true_nearest,
     vectors_of,
 )
@@ -208,7 +207,7 @@ def _wait_for_check(store: EdgeStore) -> None:
 def measure(root: Path, n: int, efs: Sequence[int]) -> dict[str, Any]:
     """Measure one size."""
     vectors = vectors_of(n, 1)
-    queries = queries_near(vectors, QUERIES, 2)
+    queries = vectors_of(QUERIES, 2)
     store = EdgeStore.open(root)
     store.create(NAME, DIM, "bench", Options(fields={"year": "integer"}))
     builder = store._table.find(NAME).builder

@@ -1,8 +1,10 @@
 """Documents and vectors that look like real ones, for the retrieval benchmark.
 
-Vectors lie in clusters of very different sizes, and vary within a cluster along few directions far
-more than along the rest, as sentence embeddings do; queries lie near documents. Texts are sentences
-of words whose frequencies follow Zipf's law.
+Vectors lie in clusters of very different sizes, and vary along some directions more than along
+others; queries are drawn as documents are. Of the nearest ten of 20,000 a graph of m 16 and
+ef_construct 128 finds 0.988 at ef 128 and 0.992 at ef 256; of as many sentences of FLORES-200 by
+the default encoder 0.991 and 0.999. The tenth is at a cosine of 0.47 here, and of 0.50 there.
+Texts are words whose frequencies follow Zipf's law.
 """
 
 from collections.abc import Iterator
@@ -18,37 +20,24 @@ RARE = "lin_Latn"
 """Language of one document in a hundred."""
 LANGS = ("eng_Latn", "swh_Latn", "yor_Latn", "hau_Latn", "amh_Ethi")
 _CLUSTERS = 1_000
-_DIRECTIONS = 32
+_DECAY = 0.1
 _WORDS = 60_000
 
 
 def vectors_of(n: int, seed: int) -> NDArray[np.float32]:
-    """Draw unit rows, shape (n, DIM); another seed draws from the same clusters."""
+    """Draw unit rows, shape (n, DIM); another seed draws others from the same clusters."""
     fixed = np.random.default_rng(0)
-    centers = fixed.normal(size=(_CLUSTERS, DIM)).astype(np.float32)
-    directions = fixed.normal(size=(_CLUSTERS // 10, _DIRECTIONS, DIM)).astype(np.float32)
-    strengths = 1.0 / np.sqrt(1.0 + np.arange(_DIRECTIONS, dtype=np.float32))
+    strengths = ((5.0 + np.arange(DIM)) ** -_DECAY).astype(np.float32)
+    centers = fixed.normal(size=(_CLUSTERS, DIM)).astype(np.float32) * strengths
     shares = 1.0 / (10.0 + np.arange(_CLUSTERS))
     rng = np.random.default_rng(seed)
     rows = np.empty((n, DIM), np.float32)
     for start in range(0, n, 10_000):
         size = min(10_000, n - start)
         cluster = rng.choice(_CLUSTERS, size=size, p=shares / shares.sum())
-        weights = rng.normal(size=(size, _DIRECTIONS)).astype(np.float32) * strengths
-        block = centers[cluster] + 0.25 * rng.normal(size=(size, DIM)).astype(np.float32)
-        for kind in range(len(directions)):
-            some = cluster % len(directions) == kind
-            block[some] += 0.5 * weights[some] @ directions[kind]
+        block = centers[cluster] + strengths * rng.normal(size=(size, DIM)).astype(np.float32)
         rows[start : start + size] = block / np.linalg.norm(block, axis=1, keepdims=True)
     return rows
-
-
-def queries_near(vectors: NDArray[np.float32], count: int, seed: int) -> NDArray[np.float32]:
-    """Move some of the vectors a little, shape (count, DIM)."""
-    rng = np.random.default_rng(seed)
-    rows = vectors[rng.integers(len(vectors), size=count)]
-    rows = rows + 0.02 * rng.normal(size=rows.shape).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def lang_of(number: int) -> str:
