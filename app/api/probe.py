@@ -1,41 +1,32 @@
 """POST /probe/adversarial: how queries break, found in a thread behind all other requests."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Request
 from numpy.typing import NDArray
-from pydantic import AfterValidator, Field, WithJsonSchema
-from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
 from app.api.bodies import StrictRoute
 from app.api.dependencies import OpenService
 from app.api.limits import answer_in_time, clean_texts
+from app.api.probe_wire import ProbeReply, ProbeWire, as_request, describe_report
 from app.api.problems import responses
 from app.api.state import Service
-from app.api.wire import JSON, CollectionName, DocId, Lang, Reply, Wire
+from app.api.wire import JSON
 from app.encoder.jobs import PROBE
 from app.errors import InvalidInputError, TooLargeError
-from app.retrieval.store import MAX_TOP_K, VectorStore
+from app.retrieval.store import VectorStore
 from app.robustness.probe import (
     AttackInfo,
-    Budget,
-    ProbeQuery,
     ProbeReport,
-    ProbeRequest,
     list_attacks,
     run_probe,
 )
-from app.robustness.report import Cell, ProbeResult, Quality, Rate, Spent
-from app.robustness.request import MAX_ATTACK_QUERIES, MAX_EDITS, MAX_SECONDS
-from app.robustness.resources import Resources
-from app.settings import MAX_ITEMS
+from app.robustness.resources import Access, Resources
 from app.text.lexicon import load_lexicon
-from app.text.perturbations.registry import FAMILIES
 
 MOST_ADDED = 4
 """Characters that there must be room for, for each edit; edits that add more need more room."""
@@ -43,108 +34,6 @@ SLACK_S = 10.0
 """What a probe may take beyond its own budget, for the checks at its end."""
 
 router = APIRouter(route_class=StrictRoute, tags=["probe"])
-
-
-def _known_attack(name: str) -> str:
-    if name not in FAMILIES:
-        known = ", ".join(FAMILIES)
-        raise PydanticCustomError("unknown_attack", "should be one of {known}", {"known": known})
-    return name
-
-
-AttackName = Annotated[
-    str,
-    AfterValidator(_known_attack),
-    WithJsonSchema({"type": "string", "enum": list(FAMILIES)}),
-]
-
-
-class QueryWire(Wire):
-    """A query to attack."""
-
-    query_id: str = Field(min_length=1, max_length=128, description="its name in the answer")
-    text: str
-    lang: Lang | None = Field(
-        default=None,
-        description="its language: for the summary, and for attacks that need to know it",
-    )
-    relevant: list[DocId] = Field(
-        default=[], max_length=256, description="documents that answer it; none: its own top hit"
-    )
-
-
-class BudgetWire(Wire):
-    """How hard to try."""
-
-    edits: int = Field(default=2, ge=1, le=MAX_EDITS, description="edits of a query, at most")
-    queries: int = Field(
-        default=64, ge=1, le=MAX_ATTACK_QUERIES, description="texts tried for each query and attack"
-    )
-    seconds: float = Field(
-        default=20.0,
-        gt=0,
-        le=MAX_SECONDS,
-        description="for all of it, at most TYNTEGRA_PROBE_TIMEOUT_S (120)",
-    )
-
-
-class ProbeWire(Wire):
-    """A probe of one collection."""
-
-    collection: CollectionName = Field(description="where to search", examples=["demo"])
-    queries: list[QueryWire] = Field(
-        min_length=1,
-        max_length=MAX_ITEMS,
-        description="at most TYNTEGRA_MAX_QUERIES (64) of them",
-        examples=[[{"query_id": "q1", "text": "Maji ya kunywa", "lang": "swh_Latn"}]],
-    )
-    attacks: list[AttackName] | None = Field(
-        default=None,
-        min_length=1,
-        max_length=len(FAMILIES),
-        description="null: all there are",
-        examples=[["typo"]],
-    )
-    budget: BudgetWire = Field(default=BudgetWire())
-    top_k: int = Field(
-        default=10, ge=1, le=MAX_TOP_K, description="an attack succeeds beyond so many hits"
-    )
-    switch_to: list[Lang] | None = Field(
-        default=None,
-        min_length=1,
-        max_length=256,
-        description="languages that code_switch may use; null: all that the dictionaries have",
-    )
-    seed: int = Field(
-        default=0, ge=0, le=2**63 - 1, description="same seed, same adversarial texts"
-    )
-
-
-class SummaryReply(Reply):
-    """The probe in numbers: all queries, each by the worst of its attacks; then by cell."""
-
-    clean: Quality
-    attacked: Quality
-    attack_success_rate: Rate
-    overall: Cell
-    by_attack: dict[str, Cell]
-    by_lang: dict[str, Cell]
-
-
-class ProbeReply(Reply):
-    """What broke, and what the numbers do not show."""
-
-    model: str
-    seed: int
-    top_k: int
-    search_depth: int = Field(description="ranks beyond are not told apart")
-    status: Literal["complete", "partial"]
-    reason: str | None = Field(description="why it is partial")
-    elapsed_s: float
-    spent: Spent
-    summary: SummaryReply
-    limits: list[str] = Field(description="what the numbers do not show")
-    results: list[ProbeResult]
 
 
 @router.get("/probe/attacks", summary="List the attacks", responses=responses())
@@ -193,12 +82,13 @@ async def probe(request: Request, body: ProbeWire, service: OpenService) -> Resp
         service.matching(service.store, body.collection)
         _require_documents(body, service.store)
         return run_probe(
-            _as_request(body, settings.max_text_chars),
+            as_request(body, settings.max_text_chars),
             lambda texts: _encode(service, texts),
             service.store,
             resources=Resources(
                 lambda: load_lexicon(settings.dictionaries),
                 lambda stop: service.neighbors.ready(stop),
+                lambda: _look_inside(service),
             ),
             cancelled=lambda: gone.is_set() or service.stopping.is_set(),
         )
@@ -213,15 +103,6 @@ async def probe(request: Request, body: ProbeWire, service: OpenService) -> Resp
     if report.status == "partial" and service.stopping.is_set():
         report = replace(report, reason="The service was told to end.")
     return JSON(describe_report(report))
-
-
-def describe_report(report: ProbeReport) -> Mapping[str, Any]:
-    """Write a report as it goes on the wire."""
-    summary = report.summary
-    fields = {name: getattr(report, name) for name in ProbeReply.model_fields}
-    return fields | {
-        "summary": {name: getattr(summary, name) for name in SummaryReply.model_fields}
-    }
 
 
 def _require_room(texts: Sequence[str], edits: int, most_chars: int) -> None:
@@ -254,24 +135,20 @@ def _require_documents(body: ProbeWire, store: VectorStore) -> None:
                 f"queries[{index}].relevant names a document that the collection does not have; "
                 "correct the doc_id, add the document, or leave relevant out."
             )
-
-
-def _as_request(body: ProbeWire, max_chars: int) -> ProbeRequest:
-    budget = body.budget
-    return ProbeRequest(
-        collection=body.collection,
-        queries=tuple(
-            ProbeQuery(query.query_id, query.text, query.lang, tuple(query.relevant))
-            for query in body.queries
-        ),
-        attacks=None if body.attacks is None else tuple(body.attacks),
-        budget=Budget(budget.edits, budget.queries, float(budget.seconds)),
-        top_k=body.top_k,
-        seed=body.seed,
-        switch_to=None if body.switch_to is None else tuple(body.switch_to),
-        max_chars=max_chars,
-    )
+    target = body.goal.target
+    if target is not None and not store.get(body.collection, [target]):
+        raise InvalidInputError(
+            "goal.target names a document that the collection does not have; correct the doc_id, "
+            "or add the document."
+        )
 
 
 def _encode(service: Service, texts: Sequence[str]) -> NDArray[np.float32]:
     return service.encoder.encode(texts, "query", priority=PROBE).vectors
+
+
+def _look_inside(service: Service) -> Access:
+    from app.insight import open_access
+
+    settings = service.settings
+    return open_access(settings.artifact, service.encoder.precision)

@@ -207,4 +207,6 @@ def _plain(value: Any) -> Any:
         return value.model_dump()
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, tuple):  # one with names: orjson takes plain ones alone
+        return list(value)
     raise TypeError(f"cannot write a {type(value).__name__} as JSON")

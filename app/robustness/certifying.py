@@ -18,7 +18,8 @@ from app.robustness.certificates import (
     deletion_losses,
     substitution_losses,
 )
-from app.robustness.findings import CertificateReport, CertifiedQuery, InnerReport
+from app.robustness.empirical import Empirical
+from app.robustness.findings import CertificateReport, CertifiedQuery
 from app.robustness.goal import Demotion, Promotion
 from app.robustness.inner import Inner
 from app.robustness.margin import (
@@ -32,7 +33,6 @@ from app.robustness.pool import Pool, collect
 from app.robustness.ranking import Ranker
 from app.robustness.request import CertifyChoice, ProbeRequest
 from app.robustness.smoothing import Noise
-from app.robustness.statistics import Row
 from app.robustness.victims import Victim
 from app.robustness.white_box import Case
 from app.robustness.wordnoise import Substitutes, deleted_texts, units_of, vectors_of
@@ -47,21 +47,6 @@ _UNITS = {
     "word_deletion": "words",
     "word_substitution": "words",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Empirical:
-    """The smallest changes of one query that an attack succeeded with; None without one.
-
-    Attributes:
-        shift: Of its vector.
-        size: Of its token embeddings, in mean token norms.
-        words: Words inserted, deleted or replaced.
-    """
-
-    shift: float | None
-    size: float | None
-    words: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,51 +98,6 @@ def certify(
             reports += found
             notes += note
     return reports, notes
-
-
-def empirical_radii(
-    victims: Sequence[Victim], rows: Sequence[Row], inner: Sequence[InnerReport]
-) -> dict[str, Empirical]:
-    """Find the smallest successful change of each query, by all attacks of the probe."""
-    shifts: dict[str, list[float]] = {}
-    sizes: dict[str, list[float]] = {}
-    words: dict[str, list[int]] = {}
-    texts = {victim.sent.query_id: victim.sent.text for victim in victims}
-    for result in (row.result for row in rows if row.result.success):
-        if result.shift is not None:
-            shifts.setdefault(result.query_id, []).append(result.shift)
-        changed = word_distance(texts[result.query_id], result.adversarial_text)
-        words.setdefault(result.query_id, []).append(changed)
-    for report in inner:
-        for one in (one for one in report.results if one.success):
-            shifts.setdefault(one.query_id, []).append(one.shift)
-            if one.size is not None:
-                sizes.setdefault(one.query_id, []).append(one.size)
-            if one.adversarial_text is not None:
-                changed = word_distance(texts[one.query_id], one.adversarial_text)
-                words.setdefault(one.query_id, []).append(changed)
-    return {
-        name: Empirical(
-            min(shifts.get(name, ()), default=None),
-            min(sizes.get(name, ()), default=None),
-            min(words.get(name, ()), default=None),
-        )
-        for name in texts
-    }
-
-
-def word_distance(first: str, second: str) -> int:
-    """Count the words to insert, delete or replace between two texts (Levenshtein)."""
-    ours, theirs = units_of(first, "word")[0], units_of(second, "word")[0]
-    row = list(range(len(theirs) + 1))
-    for n, word in enumerate(ours, 1):
-        diagonal, row[0] = row[0], n
-        for m, other in enumerate(theirs, 1):
-            diagonal, row[m] = (
-                row[m],
-                min(row[m] + 1, row[m - 1] + 1, diagonal + (word != other)),
-            )
-    return row[-1]
 
 
 def _margins(

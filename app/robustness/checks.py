@@ -39,7 +39,9 @@ def require_probe(request: ProbeRequest, store: VectorStore) -> None:
             parse_lang(lang)
     _refuse_repeated((query.query_id for query in request.queries), "query_id", "queries")
     if request.attacks is not None and not request.attacks:
-        raise InvalidInputError("attacks is empty; name at least one, or leave it out for all.")
+        raise InvalidInputError(
+            "attacks is empty; name at least one, or leave it out for the usual ones."
+        )
     for name in request.attack_names:
         family_of(name)
     _refuse_repeated(request.attack_names, "attack", "attacks")

@@ -22,6 +22,7 @@ Pair = tuple[Victim, Case]
 
 _AT_ONCE = 32
 _LEAST_FOR_TRIGGER = 2
+_LEARNT = 1000
 _NOTES = {
     "pgd": "Noise on embeddings is no text: a bound on what any text in the ball can do.",
     "noise": "Random noise of the same size, drawn as often: the control of pgd.",
@@ -45,6 +46,12 @@ class Inner:
     def smoothed(self, noise: Noise) -> WhiteBoxProbe:
         """The same through noise."""
         return self._through(Lens(self.access.inside, noise))
+
+    def learn(self) -> None:
+        """Let the tokenizer see how the collection's documents are written."""
+        if self.access.learn:
+            page = self._store.scan(self._collection, limit=_LEARNT)
+            self.access.learn([document.text for document in page.documents])
 
     def _through(self, lens: Lens) -> WhiteBoxProbe:
         speller = self.access.speller
@@ -106,6 +113,7 @@ def _noise(
 
 
 def _hotflip(request: ProbeRequest, pairs: Sequence[Pair], inner: Inner, stop: Stop) -> InnerReport:
+    inner.learn()
     flips = Flips(edits=request.budget.edits, calls=max(2, request.budget.queries))
     results: list[InnerResult] = []
     for some in _parts(pairs, stop):

@@ -13,9 +13,10 @@ from app.errors import InvalidInputError
 from app.retrieval.store import Collection, Encode, VectorStore
 from app.robustness.board import Board
 from app.robustness.cells import find
-from app.robustness.certifying import Means, certify, empirical_radii
+from app.robustness.certifying import Means, certify
 from app.robustness.checks import require_probe
 from app.robustness.digests import digest_of
+from app.robustness.empirical import empirical_radii
 from app.robustness.findings import CertificateReport, InnerReport
 from app.robustness.goal import SEARCH_DEPTH
 from app.robustness.inner import Inner, look_inside
@@ -210,10 +211,11 @@ class _Run:
         self._clock.allow(1.0)
         access = self._access
         before = access.inside.calls if access else 0
+        texts = {query.query_id: query.text for query in self._request.queries}
         found, notes = certify(
             self._request,
             victims,
-            empirical_radii(victims, rows, inner),
+            empirical_radii(texts, rows, inner),
             Means(
                 self._store,
                 self._ranker,

@@ -26,6 +26,11 @@ BallNorm = Literal["text", "token"]
 THRESHOLDS: dict[GoalType, float] = {"recall_drop": 0.5, "disagreement": 0.5, "vector_shift": 0.3}
 """What counts as success where the request does not say."""
 
+DEFAULT_ATTACKS = tuple(
+    family.name for family in FAMILIES.values() if "token_neighbors" not in family.needs
+)
+"""Tried where the request names none: all but those for which a vocabulary has to be encoded."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProbeQuery:
@@ -175,7 +180,7 @@ class ProbeRequest:
     Attributes:
         collection: Where the queries are searched.
         queries: At least one.
-        attacks: Names of families of perturbations; None for all.
+        attacks: Names of families of perturbations; None for ``DEFAULT_ATTACKS``.
         budget: How hard to try.
         top_k: How many hits the user of the search sees.
         seed: Chooses among perturbations; same seed, same adversarial texts.
@@ -208,8 +213,8 @@ class ProbeRequest:
 
     @property
     def attack_names(self) -> tuple[str, ...]:
-        """The attacks asked for, or all."""
-        return tuple(FAMILIES) if self.attacks is None else self.attacks
+        """The attacks asked for, or the usual ones."""
+        return DEFAULT_ATTACKS if self.attacks is None else self.attacks
 
     @property
     def all_seeds(self) -> tuple[int, ...]:

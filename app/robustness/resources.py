@@ -22,10 +22,17 @@ SHARE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a white-box attack needs of an encoder: its graphs and its tokenizer."""
+    """What a white-box attack needs of an encoder.
+
+    Attributes:
+        inside: Its graphs.
+        speller: Its tokenizer.
+        learn: Takes texts, to learn how tokens are written in the scripts of a collection.
+    """
 
     inside: Inside
     speller: Speller
+    learn: Callable[[Sequence[str]], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from app.robustness.probe import (
     run_probe,
 )
 from app.robustness.ranking import SEARCH_DEPTH
+from app.robustness.request import DEFAULT_ATTACKS
 from app.robustness.resources import Resources
 from app.text.dictionaries import Entry
 from app.text.lexicon import Lexicon
@@ -168,7 +169,7 @@ def test_run_probe_on_the_embedded_engine_reports_the_ranks_of_a_search(tmp_path
 
 
 def test_run_probe_results_are_one_for_each_query_and_attack_in_order(report):
-    expected = [(q.query_id, name) for q in QUERIES for name in FAMILIES]
+    expected = [(q.query_id, name) for q in QUERIES for name in DEFAULT_ATTACKS]
     assert [(r.query_id, r.attack) for r in report.results] == expected
 
 
@@ -242,7 +243,7 @@ def test_run_probe_larger_budgets_are_never_weaker(store):
 
 
 def test_run_probe_without_relevant_takes_the_clean_top_hit(report, store):
-    for result, query in zip(report.results[:: len(FAMILIES)], QUERIES, strict=True):
+    for result, query in zip(report.results[:: len(DEFAULT_ATTACKS)], QUERIES, strict=True):
         ((hit,),) = store.search("demo", fake_encode([query.text]), 1)
         assert result.relevant == (hit.document.doc_id,)
         assert result.clean_rank == 1
