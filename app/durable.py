@@ -1,5 +1,6 @@
 """Small files that are there as a whole or not at all, whatever crashes meanwhile."""
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -7,12 +8,26 @@ from pathlib import Path
 
 def write_json(path: Path, content: object) -> None:
     """Replace a JSON file atomically and durably; its directory must exist."""
+    write_bytes(path, json.dumps(content, ensure_ascii=False, indent=1).encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file atomically and durably; its directory must exist.
+
+    Raises:
+        OSError: If the disk does not take it; the file is as it was.
+    """
     draft = path.with_name(f".{path.name}.draft")
-    with draft.open("w", encoding="utf-8") as out:
-        json.dump(content, out, ensure_ascii=False, indent=1)
-        out.flush()
-        os.fsync(out.fileno())
-    draft.replace(path)
+    try:
+        with draft.open("wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        draft.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)  # on a full disk every byte counts
+        raise
     sync_directory(path.parent)
 
 

@@ -1,0 +1,1 @@
+"""Probes in the service: jobs that outlive it, in processes of their own, behind all requests."""
