@@ -220,6 +220,21 @@ def test_store_of_several_nodes_goes_on_without_one(server, place, dead):
     store.close()
 
 
+def test_failures_name_no_address_to_callers(store, backend, hasty, monkeypatch):
+    monkeypatch.setattr(store._nodes, "_timeout_s", 0.05)
+    for kind in (503, 500, 404, "reset", "junk"):
+        backend.faults = [Fault(kind, times=10**6)]
+        with pytest.raises(ServiceError) as failure:
+            store.search("demo", vectors_of(1), 1)
+        assert "127.0.0.1" not in failure.value.message
+
+
+def test_close_during_a_call_is_told_and_not_a_bug(store, backend):
+    backend.before["query"] = store.close
+    with pytest.raises(NotReadyError):
+        store.search("demo", vectors_of(1), 5)
+
+
 def test_open_where_nothing_answers_says_so(dead):
     began = time.monotonic()
     with pytest.raises(NotReadyError, match="did not serve while asking for its version"):

@@ -105,6 +105,7 @@ class Nodes:
         self._first = 0
         self._pool: ThreadPoolExecutor | None = None
         self._making = threading.Lock()
+        self._closed = False
 
     @classmethod
     def connect(cls, urls: str, cluster: Cluster) -> "Nodes":
@@ -131,11 +132,6 @@ class Nodes:
             )
         return cls(clients, cluster)
 
-    @property
-    def addresses(self) -> str:
-        """The nodes' addresses, for messages."""
-        return ", ".join(address for address, _ in self._clients)
-
     def call(self, action: str, send: Callable[[QdrantClient], T]) -> T:
         """Make a call that may be repeated, on one node after the other.
 
@@ -151,7 +147,8 @@ class Nodes:
         deadline = time.monotonic() + self._timeout_s
         attempt = 0
         while True:
-            _, client = self._clients[self._first % len(self._clients)]
+            first = self._first
+            address, client = self._clients[first % len(self._clients)]
             try:
                 return send(client)
             except _UNKNOWN as error:
@@ -161,8 +158,9 @@ class Nodes:
                 wait = _wait_s(error, attempt)
                 if not _is_passing(error) or time.monotonic() + wait > deadline:
                     raise self._explain(error, action, attempt) from error
-                _log.warning("%s failed (%s); trying again", action, _reason(error))
-            self._first += 1
+                _log.warning("%s failed at %s (%s); trying again", action, address, _reason(error))
+            if self._first == first:  # No other call has left this node already
+                self._first = first + 1
             time.sleep(wait)
 
     def each(self, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
@@ -170,19 +168,24 @@ class Nodes:
         if len(items) < 2:
             return [work(item) for item in items]
         with self._making:
+            if self._closed:
+                raise NotReadyError("The store was closed meanwhile; open it again.")
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(_THREADS, "qdrant")
-        return list(self._pool.map(work, items))
+            found = self._pool.map(work, items)
+        return list(found)
 
     def close(self) -> None:
         """Close all connections."""
+        with self._making:
+            self._closed = True
         if self._pool is not None:
             self._pool.shutdown()
         for _, client in self._clients:
             client.close()
 
     def _explain(self, error: Failure, action: str, attempts: int) -> ServiceError:
-        where = f"The Qdrant server at {self.addresses}"
+        where = "The Qdrant server"  # Callers need not know where it is; the log does
         status = _status(error)
         if status is None and isinstance(_source(error), ValidationError):
             return self._unknown(action)
@@ -203,8 +206,8 @@ class Nodes:
 
     def _unknown(self, action: str) -> StoreError:
         return StoreError(
-            f"What is at {self.addresses} answered something unknown while {action}; let "
-            "TYNTEGRA_STORE name a Qdrant server of version 1.20 or near it."
+            f"What should be the Qdrant server answered something unknown while {action}; let "
+            "TYNTEGRA_STORE name one of version 1.20 or near it."
         )
 
 

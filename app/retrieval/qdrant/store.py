@@ -66,7 +66,9 @@ class QdrantStore:
         try:
             version = nodes.call("asking for its version", lambda client: client.info())
             if "qdrant" not in version.title.lower():
-                raise StoreError(f"What answers at {nodes.addresses} is {version.title:.80}.")
+                raise StoreError(
+                    f"What answers is {version.title!r:.80}; let TYNTEGRA_STORE name a Qdrant."
+                )
             store = cls(nodes, cluster)
             store._access.names.sweep()
         except ServiceError:
