@@ -1,5 +1,6 @@
 """Servers that die: what was acknowledged is there afterwards, and calls say what happened."""
 
+import asyncio
 import itertools
 import os
 import signal
@@ -193,6 +194,31 @@ def test_read_over_a_connection_that_broke_is_asked_again(mortal, place):
                 connection.execute("SELECT pg_terminate_backend(%s)", [pid])
         assert store.count("demo") == 60
     store.close()
+
+
+def test_service_whose_server_is_away_answers_503_and_not_500(mortal, place, start):
+    store = PostgresStore.open(place)
+
+    async def check():
+        async with start(store=store) as running:
+            made = await running.client.put("/collections/demo", json={})
+            assert made.status_code == 200
+            mortal.stop()
+            sent = {"documents": [{"doc_id": "a", "text": "text"}]}
+            for reply in [
+                await running.client.get("/health/ready"),
+                await running.client.get("/collections"),
+                await running.client.post("/search", json={"collection": "demo", "queries": "x"}),
+                await running.client.post("/collections/demo/documents", json=sent),
+            ]:
+                assert reply.status_code == 503, reply.text
+                assert "PostgreSQL" in reply.json()["detail"]
+                assert "127.0.0.1" not in reply.text
+                assert mortal.password not in reply.text
+            assert (await running.client.get("/health/live")).status_code == 200
+            mortal.start()
+
+    asyncio.run(check())
 
 
 def test_server_that_does_not_sync_is_refused(mortal, place):
