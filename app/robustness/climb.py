@@ -11,7 +11,10 @@ part of the query budget unused: of 64 queries, one edit uses 34, two use 52 and
 """
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import product
+from operator import itemgetter
+from typing import NamedTuple
 
 from app.robustness.attack import Attack, Tried
 from app.robustness.goal import Goal, Standing
@@ -24,6 +27,14 @@ _EXPLOITED = _SINGLES // 2
 _PARENTS, _PARTNERS = 8, 32
 _GROUND = 4
 _IDLE_ROUNDS = 32
+
+
+class _Known(NamedTuple):
+    """What is known of a text that was tried."""
+
+    climb: float
+    edits: tuple[Edit, ...]
+    words: frozenset[int]
 
 
 class Climb(Attack):
@@ -40,12 +51,15 @@ class Climb(Attack):
     ) -> None:
         super().__init__(space, goal, clean, most_queries, after_success=after_success)
         self._charged = self._round = self._next = 0
-        self._levels: dict[int, list[Tried]] = {}
+        self._levels: dict[int, list[_Known]] = {}
         self._seen: dict[str, int] = {}
         self._combined: set[tuple[Edit, ...]] = set()
         self._used: set[int] = set()
         self._places: dict[int, int] = {}
         self._words: dict[Edit, int] = {}
+        self._indexes: dict[int, list[int]] = {}
+        for index, proposal in enumerate(space.pool):
+            self._indexes.setdefault(proposal.word, []).append(index)
 
     def _choose(self) -> list[Candidate]:
         idle = 0
@@ -58,8 +72,10 @@ class Climb(Attack):
         return []
 
     def _take(self, tried: Sequence[Tried]) -> None:
-        for entry in tried:
-            self._levels.setdefault(entry.candidate.level, []).append(entry)
+        for candidate, standing in tried:
+            words = frozenset(self._words[edit] for edit in candidate.edits)
+            known = _Known(standing.climb, candidate.edits, words)
+            self._levels.setdefault(candidate.level, []).append(known)
         for level in {entry.candidate.level for entry in tried}:
             # The margin leads on where the rank is flat or jumps; the rank decides who is worst.
             self._levels[level].sort(key=_climb)
@@ -94,10 +110,10 @@ class Climb(Attack):
             yield candidate
 
     def _promising(self) -> Iterator[Candidate]:
-        words = [self._words[entry.candidate.edits[0]] for entry in self._levels.get(1, [])]
-        for word in dict.fromkeys(words[:_EXPLOITED]):
-            for index in range(self._next, len(self.space.pool)):
-                if self.space.pool[index].word == word:
+        words = [word for known in self._levels.get(1, [])[:_EXPLOITED] for word in known.words]
+        for word in dict.fromkeys(words):
+            for index in self._indexes.get(word, ()):
+                if index >= self._next:
                     yield from self._use(index)
 
     def _unused(self) -> Iterator[Candidate]:
@@ -130,14 +146,12 @@ class Climb(Attack):
     def _known_pairs(self, level: int) -> Iterator[Candidate]:
         parents = self._levels.get(level - 1, [])[:_PARENTS]
         partners = self._levels.get(1, [])[:_PARTNERS]
-        pairs = sorted(product(range(len(parents)), range(len(partners))), key=sum)
         # A second edit in a word that is broken already adds little; such pairs come last.
         for same_word in (False, True):
-            for place, partner in pairs:
-                edits = parents[place].candidate.edits
-                (added,) = partners[partner].candidate.edits
-                if (self._words[added] in {self._words[edit] for edit in edits}) is same_word:
-                    yield from self._combine(edits, added)
+            for place, partner in _pairs(len(parents), len(partners)):
+                parent, other = parents[place], partners[partner]
+                if parent.words.isdisjoint(other.words) is not same_word:
+                    yield from self._combine(parent.edits, other.edits[0])
 
     def _fresh_pairs(self, level: int) -> Iterator[Candidate]:
         parents = self._levels.get(level - 1, [])[:_GROUND]
@@ -146,9 +160,9 @@ class Climb(Attack):
             proposal = self.space.pool[-1 - place]
             self._words[proposal.edit] = proposal.word
             for turn in range(len(parents)):
-                edits = parents[(place + turn) % len(parents)].candidate.edits
-                if proposal.word not in {self._words[edit] for edit in edits}:
-                    yield from self._combine(edits, proposal.edit)
+                parent = parents[(place + turn) % len(parents)]
+                if proposal.word not in parent.words:
+                    yield from self._combine(parent.edits, proposal.edit)
                     break
 
     def _combine(self, edits: tuple[Edit, ...], added: Edit) -> Iterator[Candidate]:
@@ -170,8 +184,13 @@ class Climb(Attack):
         return candidate
 
 
-def _climb(entry: Tried) -> float:
-    return entry.standing.climb
+_climb = itemgetter(0)
+
+
+@lru_cache(maxsize=_PARENTS * _PARTNERS)
+def _pairs(parents: int, partners: int) -> tuple[tuple[int, int], ...]:
+    """Pairs of places, those of the worst texts first."""
+    return tuple(sorted(product(range(parents), range(partners)), key=sum))
 
 
 def _levels_of(number: int) -> Iterator[int]:
