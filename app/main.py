@@ -23,6 +23,7 @@ from app.api import (
     documents,
     embed,
     health,
+    jobs,
     many,
     openai,
     openai_errors,
@@ -111,7 +112,7 @@ def create_app(
         redirect_slashes=False,
         telemetry={"tracing": False, "metrics": False, "logs": False},
         middleware=[
-            Middleware(Envelope, metrics=service.metrics),
+            Middleware(Envelope, metrics=service.metrics, traffic=service.traffic),
             Middleware(HostCheck, settings=settings),
             *guards,
             Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
@@ -121,7 +122,7 @@ def create_app(
     for resource in (embed, openai, search, collections, reindex, snapshots):
         app.include_router(resource.router)
     app.include_router(documents.adding)
-    for resource in (many, documents, probe, health, docs):
+    for resource in (many, documents, probe, jobs, health, docs):
         app.include_router(resource.router)
     problems.install(app)
     app.openapi = lambda: _openapi(app)

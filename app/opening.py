@@ -33,7 +33,7 @@ def _open_postgres(settings: Settings) -> VectorStore:
         from app.retrieval.postgres.store import PostgresStore
     except ImportError as error:
         raise _not_installed("PostgreSQL", "postgres", error) from error
-    threads = settings.store_threads + settings.probe_threads
+    threads = settings.store_threads + settings.probe_threads + settings.probe_jobs
     return PostgresStore.open(settings.store, connections=threads + _SPARE_CONNECTIONS)
 
 

@@ -17,6 +17,7 @@ from app.api.streams import NDJSON
 from app.api.wire import JSON
 
 SNAPSHOT = "20261125t101500z-0123ab"
+JOB = "20261125t101500z-0123456789ab"
 
 router = APIRouter(include_in_schema=False)
 
@@ -107,6 +108,7 @@ def _operation(document: dict[str, Any], path: str, method: str, operation: dict
     ]
     url = f"http://localhost:8000{path}".replace("{name}", "demo").replace("{doc_id}", "a")
     url = url.replace("{model}", "tyntegra-static").replace("{snapshot}", SNAPSHOT)
+    url = url.replace("{job_id}", JOB)
     command = f"curl -X {method} '{url}'" if method != "GET" else f"curl '{url}'"
     if "requestBody" in operation:
         schema = operation["requestBody"]["content"]["application/json"]["schema"]

@@ -10,12 +10,16 @@ import logging
 import re
 import time
 import uuid
+from contextlib import nullcontext
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.problems import OPAQUE, problem
+from app.probing.courtesy import Traffic
 from app.telemetry import Metrics, describe_exception, log
 
+BEFORE_PROBES = ("/embed", "/search", "/v1/", "/collections")
+"""Requests that probes give way to."""
 _CLIENT_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -39,9 +43,10 @@ SECURITY_HEADERS = tuple(
 class Envelope:
     """Gives each request an id and its answer the headers, and counts it."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, traffic: Traffic) -> None:
         self.app = app
         self.metrics = metrics
+        self.traffic = traffic
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on; answer 500 if nothing else did."""
@@ -71,7 +76,8 @@ class Envelope:
                 message["body"] = b""
             await send(message)
 
-        with self.metrics.in_flight.track_inprogress():
+        passes = self.traffic if scope["path"].startswith(BEFORE_PROBES) else nullcontext()
+        with self.metrics.in_flight.track_inprogress(), passes:
             try:
                 await self.app(scope, receive, send_with_headers)
             except Exception as error:

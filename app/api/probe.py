@@ -4,28 +4,30 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 from fastapi import APIRouter, Request
-from numpy.typing import NDArray
 from starlette.responses import Response
 
 from app.api.bodies import StrictRoute
 from app.api.dependencies import OpenService
+from app.api.jobs import JobReply, accepted
 from app.api.limits import answer_in_time, clean_texts
 from app.api.probe_wire import ProbeReply, ProbeWire, as_request, describe_report
 from app.api.problems import responses
+from app.api.running import encode, require_documents
 from app.api.state import Service
 from app.api.wire import JSON
-from app.encoder.jobs import PROBE
 from app.errors import InvalidInputError, TooLargeError
 from app.retrieval.store import VectorStore
+from app.robustness.checks import require_probe
 from app.robustness.probe import (
     AttackInfo,
     ProbeReport,
     list_attacks,
     run_probe,
 )
+from app.robustness.request import MAX_QUERIES
 from app.robustness.resources import Access, Resources
+from app.settings import Settings
 from app.text.lexicon import load_lexicon
 
 MOST_ADDED = 4
@@ -50,7 +52,16 @@ async def attacks() -> tuple[AttackInfo, ...]:
     "/probe/adversarial",
     summary="Probe a collection with attacked queries",
     response_model=ProbeReply,
-    responses=responses(
+    responses={
+        202: {
+            "model": JobReply,
+            "description": "It has become a job",
+            "headers": {
+                "Location": {"description": "the job", "schema": {"type": "string"}},
+            },
+        }
+    }
+    | responses(
         "not-found",
         "conflict",
         "too-large",
@@ -63,39 +74,46 @@ async def attacks() -> tuple[AttackInfo, ...]:
 async def probe(request: Request, body: ProbeWire, service: OpenService) -> Response:
     """Search for small edits of queries that push their documents out of the first hits.
 
-    Sending an `adversarial_text` to `/search` shows the rank reported. Nothing is stored.
+    Sending an `adversarial_text` to `/search` shows the rank reported. With `background`, or for a
+    probe too large to wait for, the answer is 202 and a job, whose report will be this answer.
     """
     settings = service.settings
     texts = [query.text for query in body.queries]
-    texts = await clean_texts(texts, "queries", settings.max_queries, settings)
+    texts = await clean_texts(texts, "queries", MAX_QUERIES, settings)
     _require_room(texts, body.budget.edits, settings.max_text_chars)
-    longest = settings.probe_timeout_s
+    longest = max(settings.probe_timeout_s, settings.probe_job_timeout_s)
     if body.budget.seconds > longest:
         raise InvalidInputError(
             f"budget.seconds is {body.budget.seconds}; expected at most {longest:g}: ask for "
-            "less, or raise TYNTEGRA_PROBE_TIMEOUT_S."
+            "less, or raise TYNTEGRA_PROBE_JOB_TIMEOUT_S."
         )
     _require_distinct_ids(body)
+    if body.background or _is_large(body, settings):
+        return await _begin(body, service)
     gone = threading.Event()
+
+    def cancelled() -> bool:
+        service.courtesy.breathe()
+        return gone.is_set() or service.stopping.is_set()
 
     def run() -> ProbeReport:
         service.matching(service.store, body.collection)
-        _require_documents(body, service.store)
+        require_documents(body, service.store)
         return run_probe(
             as_request(body, settings.max_text_chars),
-            lambda texts: _encode(service, texts),
+            service.courtesy.encode(lambda texts: encode(service, texts)),
             service.store,
             resources=Resources(
                 lambda: load_lexicon(settings.dictionaries),
                 lambda stop: service.neighbors.ready(stop),
                 lambda: _look_inside(service),
             ),
-            cancelled=lambda: gone.is_set() or service.stopping.is_set(),
+            cancelled=cancelled,
         )
 
     try:
         # It may have to wait for another probe's budget before its own begins.
-        most = longest + body.budget.seconds + SLACK_S
+        most = settings.probe_timeout_s + body.budget.seconds + SLACK_S
         report = await answer_in_time(request, service.probes.run(run), most)
     finally:
         gone.set()
@@ -103,6 +121,22 @@ async def probe(request: Request, body: ProbeWire, service: OpenService) -> Resp
     if report.status == "partial" and service.stopping.is_set():
         report = replace(report, reason="The service was told to end.")
     return JSON(describe_report(report))
+
+
+def _is_large(body: ProbeWire, settings: Settings) -> bool:
+    seconds, queries = body.budget.seconds, len(body.queries)
+    return seconds > settings.probe_timeout_s or queries > settings.max_queries
+
+
+async def _begin(body: ProbeWire, service: Service) -> Response:
+    def check(store: VectorStore) -> None:
+        service.matching(store, body.collection)
+        require_documents(body, store)
+        require_probe(as_request(body, service.settings.max_text_chars), store)
+
+    await service.in_store(check)
+    sent = body.model_dump(mode="json")
+    return accepted(await service.in_store(lambda _: service.probe_jobs.submit(sent)))
 
 
 def _require_room(texts: Sequence[str], edits: int, most_chars: int) -> None:
@@ -124,27 +158,6 @@ def _require_distinct_ids(body: ProbeWire) -> None:
                 f"queries[{index}].query_id is that of queries[{first[query.query_id]}] already; "
                 "expected each once: rename one."
             )
-
-
-def _require_documents(body: ProbeWire, store: VectorStore) -> None:
-    asked = list(dict.fromkeys(doc_id for query in body.queries for doc_id in query.relevant))
-    present = {document.doc_id for document in store.get(body.collection, asked)}
-    for index, query in enumerate(body.queries):
-        if not present.issuperset(query.relevant):
-            raise InvalidInputError(
-                f"queries[{index}].relevant names a document that the collection does not have; "
-                "correct the doc_id, add the document, or leave relevant out."
-            )
-    target = body.goal.target
-    if target is not None and not store.get(body.collection, [target]):
-        raise InvalidInputError(
-            "goal.target names a document that the collection does not have; correct the doc_id, "
-            "or add the document."
-        )
-
-
-def _encode(service: Service, texts: Sequence[str]) -> NDArray[np.float32]:
-    return service.encoder.encode(texts, "query", priority=PROBE).vectors
 
 
 def _look_inside(service: Service) -> Access:

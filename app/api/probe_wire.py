@@ -69,7 +69,8 @@ class BudgetWire(Wire):
         default=20.0,
         gt=0,
         le=asked.MAX_SECONDS,
-        description="for all of it, at most TYNTEGRA_PROBE_TIMEOUT_S (120)",
+        description="for all of it; above TYNTEGRA_PROBE_TIMEOUT_S (120) it becomes a job, of at "
+        "most TYNTEGRA_PROBE_JOB_TIMEOUT_S (3600)",
     )
     total_queries: int | None = Field(
         default=None,
@@ -176,7 +177,7 @@ class ProbeWire(Wire):
     queries: list[QueryWire] = Field(
         min_length=1,
         max_length=MAX_ITEMS,
-        description="at most TYNTEGRA_MAX_QUERIES (64) of them",
+        description="above TYNTEGRA_MAX_QUERIES (64) it becomes a job, of at most 1000",
         examples=[[{"query_id": "q1", "text": "Maji ya kunywa", "lang": "swh_Latn"}]],
     )
     attacks: list[AttackName] | None = Field(
@@ -206,6 +207,9 @@ class ProbeWire(Wire):
     white_box: WhiteBoxWire | None = Field(default=None, description="null: none")
     certify: CertifyWire | None = Field(default=None, description="null: the output margin alone")
     stats: StatsWire = Field(default=StatsWire())
+    background: bool = Field(
+        default=False, description="answer at once with a job; a large probe becomes one anyway"
+    )
 
 
 class SummaryReply(Reply):

@@ -18,6 +18,7 @@ from typing import Literal, NoReturn, TypeVar
 
 from app.api.encoder import Encoder
 from app.api.limits import Gate
+from app.api.running import open_jobs
 from app.api.shared import SharedCall
 from app.binding import require_bound
 from app.demo import fill_demo
@@ -26,6 +27,8 @@ from app.encoder.jobs import PROBE
 from app.errors import NotReadyError, ServiceError
 from app.guard import WriteGuard
 from app.hidden import is_hidden, shown
+from app.probing.courtesy import Courtesy, Traffic
+from app.probing.jobs import ProbeJobs
 from app.reindexing import Reindexer
 from app.retrieval.store import Collection, VectorStore
 from app.robustness.neighbors import EncodedNeighbors
@@ -66,6 +69,8 @@ class Service:
         self.probes = Gate("probe", settings.probe_threads, settings.probe_waiting)
         self.copies = Gate("snapshot", 1, COPIES_WAITING)
         self.streams = 0
+        self.traffic = Traffic()
+        self.courtesy = Courtesy(self.traffic, settings.probe_share)
         self.guard = WriteGuard()
         self.cache = VectorCache(settings.cache_mb << 20) if settings.cache_mb else None
         self.metrics.watch_cache(self.cache)
@@ -73,6 +78,7 @@ class Service:
         self._store: VectorStore | None = None
         self._reindexer: Reindexer | None = None
         self._snapshots: Snapshots | None = None
+        self._probe_jobs: ProbeJobs | None = None
         self.listing = SharedCall(self._list)
         self._rechecking = SharedCall(lambda: self.encoder.recheck(RECHECK_S))
         for gate in (self.stores, self.probes, self.copies):
@@ -83,11 +89,11 @@ class Service:
             )
         self.metrics.watch("tyntegra_queue_texts", "Texts waiting for the model.", self._queued)
         self.metrics.watch("tyntegra_streams", "Uploads going on.", lambda: self.streams)
+        left = self._count_left
         self.metrics.watch(
-            "tyntegra_reindex_documents_left",
-            "Documents still to be encoded anew.",
-            lambda: self._reindexer.left if self._reindexer is not None else 0,
+            "tyntegra_reindex_documents_left", "Documents still to be encoded anew.", left
         )
+        self.metrics.watch("tyntegra_probe_jobs", "Probe jobs that run or wait.", self._count_jobs)
 
     async def start(self) -> None:
         """Open encoder and store and fill the demo; on failure, end the process."""
@@ -129,6 +135,8 @@ class Service:
             store, encoder, self.guard, settings.state / ".reindex", alone=embedded
         )
         self._reindexer.resume()
+        self._probe_jobs = open_jobs(self)
+        self._probe_jobs.resume()
 
     def drain(self) -> None:
         """Turn unready; requests are still answered until the port closes."""
@@ -146,6 +154,8 @@ class Service:
     def _close(self) -> None:
         if self._reindexer is not None:
             self._reindexer.stop()
+        if self._probe_jobs is not None:
+            self._probe_jobs.close()
         self.probes.close()
         self.copies.close()
         self.stores.close()
@@ -188,6 +198,17 @@ class Service:
         if self._reindexer is None:
             raise NotReadyError("The store is not open yet; try again in a few seconds.")
         return self._reindexer
+
+    @property
+    def probe_jobs(self) -> ProbeJobs:
+        """Probes that outlive their request.
+
+        Raises:
+            NotReadyError: If they are not open yet.
+        """
+        if self._probe_jobs is None:
+            raise NotReadyError("The store is not open yet; try again in a few seconds.")
+        return self._probe_jobs
 
     @property
     def snapshots(self) -> Snapshots:
@@ -254,6 +275,12 @@ class Service:
         unavailable = self.store.unavailable().items()
         reasons = {name: reason for name, reason in unavailable if not is_hidden(name)}
         return shown(self.store.collections()), reasons
+
+    def _count_left(self) -> float:
+        return self._reindexer.left if self._reindexer is not None else 0
+
+    def _count_jobs(self) -> float:
+        return self._probe_jobs.busy if self._probe_jobs is not None else 0
 
     def _queued(self) -> float:
         return float(getattr(self._encoder, "waiting_texts", 0))

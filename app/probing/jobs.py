@@ -12,12 +12,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from app.errors import NotFoundError, OverloadedError, ServiceError
 from app.probing.isolated import Outcome
-from app.probing.ledger import Ledger, Note, new_note
+from app.probing.ledger import Ledger, Note, State, new_note
 from app.telemetry import describe_exception, log
 
 MOST_STARTS = 3
@@ -51,6 +51,8 @@ class Job:
         progress: What it told last; None: nothing since the start.
         version: Counts changes.
         cancelled: Whether it was told to stop.
+        watchers: Called when it changes.
+        news: Its version, and what watchers are told of it.
     """
 
     note: Note
@@ -58,6 +60,7 @@ class Job:
     version: int = 0
     cancelled: threading.Event = field(default_factory=threading.Event)
     watchers: set[Callable[[], None]] = field(default_factory=set)
+    news: tuple[int, bytes] | None = None
 
 
 class ProbeJobs:
@@ -90,7 +93,7 @@ class ProbeJobs:
                 reason = f"The service ended {note.starts} times while it ran; ask for less."
                 self._end(job, "failed", reason)
                 continue
-            note.state = "queued"
+            job.note = replace(note, state="queued")
             self._pool.submit(self._work, job)
 
     def submit(self, request: Mapping[str, Any]) -> Job:
@@ -127,12 +130,16 @@ class ProbeJobs:
         Raises:
             NotFoundError: If there is none of this name.
         """
-        job = self._jobs.get(job_id)
+        job = self.find(job_id)
         if job is None:
             raise NotFoundError(
                 f"There is no probe job {job_id!r}; GET /probe/jobs lists those that are kept."
             )
         return job
+
+    def find(self, job_id: str) -> Job | None:
+        """The same, or None."""
+        return self._jobs.get(job_id)
 
     def report(self, job_id: str) -> bytes | None:
         """Read a job's report as JSON; None: it has none.
@@ -198,14 +205,14 @@ class ProbeJobs:
         return self._stopping.is_set()
 
     def _work(self, job: Job) -> None:
-        note = job.note
         with self._lock:
+            note = job.note
             if note.state != "queued" or self._stopping.is_set():
                 return
-            note.state, note.started, note.starts = "running", time.time(), note.starts + 1
+            starts = note.starts + 1
+            note = replace(note, state="running", started=time.time(), starts=starts)
+            self._keep(job, note)
         try:
-            self._ledger.write(note)
-            self._changed(job)
             outcome = self._run_one(
                 note.request,
                 lambda: job.cancelled.is_set() or self._stopping.is_set(),
@@ -221,11 +228,10 @@ class ProbeJobs:
         if self._stopping.is_set() and not job.cancelled.is_set():
             self._leave(job)
             return
-        self._ledger.write_report(job.note, outcome.report)
-        job.note.brief = outcome.brief
+        digest = self._ledger.write_report(job.note.job_id, outcome.report)
         # It may have been done before it could notice.
         cut = job.cancelled.is_set() and outcome.brief["status"] == "partial"
-        self._end(job, "cancelled" if cut else "done")
+        self._end(job, "cancelled" if cut else "done", brief=outcome.brief, digest=digest)
 
     def _give_up(self, job: Job, reason: str, error: Exception) -> None:
         if self._stopping.is_set() and not job.cancelled.is_set():
@@ -241,22 +247,21 @@ class ProbeJobs:
 
     def _leave(self, job: Job) -> None:
         """Let the next start begin it anew; to be told to end is no failure of the job."""
-        job.note.state, job.note.started = "queued", None
-        job.note.starts -= 1
-        self._keep(job)
+        starts = job.note.starts - 1
+        self._keep(job, replace(job.note, state="queued", started=None, starts=starts))
 
-    def _end(self, job: Job, state: Any, error: str | None = None) -> None:
+    def _end(self, job: Job, state: State, error: str | None = None, **found: Any) -> None:
         with self._lock:
-            job.note.state, job.note.ended, job.note.error = state, time.time(), error
-            self._keep(job)
+            self._keep(job, replace(job.note, state=state, ended=time.time(), error=error, **found))
             self._make_room()
         log(logging.INFO, "probe job", job=job.note.job_id, state=state)
 
-    def _keep(self, job: Job) -> None:
+    def _keep(self, job: Job, note: Note) -> None:
         try:
-            self._ledger.write(job.note)
+            self._ledger.write(note)  # first: what a client has seen, a crash does not undo
         except ServiceError as error:
             log(logging.ERROR, "probe job not noted", error=describe_exception(error))
+        job.note = note
         self._changed(job)
 
     def _make_room(self) -> None:

@@ -25,7 +25,7 @@ State = Literal["queued", "running", "done", "failed", "cancelled"]
 ENDED = frozenset({"done", "failed", "cancelled"})
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Note:
     """What is kept of a job.
 
@@ -110,14 +110,17 @@ class Ledger:
         content = json.dumps(asdict(note), ensure_ascii=True).encode()
         self._write(self._directory / f"{note.job_id}.json", content)
 
-    def write_report(self, note: Note, report: bytes) -> None:
-        """Keep a report, durably, and its digest in the note, which is not written.
+    def write_report(self, job_id: str, report: bytes) -> str:
+        """Keep a report, durably.
+
+        Returns:
+            Its digest, for the note.
 
         Raises:
             StoreError: If the disk does not take it.
         """
-        self._write(self._report(note.job_id), report)
-        note.digest = hashlib.sha256(report).hexdigest()
+        self._write(self._report(job_id), report)
+        return hashlib.sha256(report).hexdigest()
 
     def read_report(self, note: Note) -> bytes:
         """Read the report of a job that has one.
