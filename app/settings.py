@@ -179,7 +179,7 @@ class Settings(BaseModel):
         default=1_048_576,
         ge=1024,
         le=67_108_864,
-        description="bytes of a request body before a 413",
+        description="bytes of a request body, or of a line of an upload, before a 413",
     )
     max_header_bytes: int = Field(
         default=16_384,
@@ -234,7 +234,10 @@ class Settings(BaseModel):
         description="seconds for the request line and headers before a 408",
     )
     body_timeout_s: float = Field(
-        default=10.0, gt=0, le=300, description="seconds for the body before a 408"
+        default=10.0,
+        gt=0,
+        le=300,
+        description="seconds for the body before a 408; an upload: for each KiB of it",
     )
     idle_timeout_s: float = Field(
         default=15.0, gt=0, le=3600, description="seconds an idle connection is kept open"
