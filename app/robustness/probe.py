@@ -129,6 +129,8 @@ class _Run:
         self._search(victims)
         reporter.stage = "check"
         rows = check(victims, self._request, self._ranker, self._clock)
+        if self._clock.cancelled:
+            self._notes.append("Canceled before all worst texts were searched for once more")
         reporter.stage = "inside"
         inner = self._look_inside(victims)
         reporter.stage = "certify"

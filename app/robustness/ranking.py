@@ -109,19 +109,23 @@ class Ranker:
         return standings
 
     def alone(
-        self, texts: Sequence[str], depths: Sequence[int], *, always: bool = False
+        self,
+        texts: Sequence[str],
+        depths: Sequence[int],
+        stop: Callable[[], bool] | None = None,
     ) -> Iterator[Alone]:
         """Search for texts the way requests for them do: each encoded in a batch of its own.
 
         Args:
             texts: Normalized texts.
             depths: How many hits each needs.
-            always: Go on when the time is over; else it ends early then.
+            stop: Ends it early; None: when the time is over.
         """
+        stop = stop or self._stop
         for start in range(0, len(texts), _ALONE):
             vectors: list[Vectors] = []
             for text in texts[start : start + _ALONE]:
-                if not always and self._stop():
+                if stop():
                     break
                 vectors.append(self._encode([text])[0])
             if not vectors:

@@ -25,10 +25,14 @@ class Clock:
         self.cancelled = False
         self.spent_all = False
 
+    def stopped(self) -> bool:
+        """Whether the caller has canceled."""
+        self.cancelled = self.cancelled or self._asked()
+        return self.cancelled
+
     def over(self) -> bool:
         """Whether the time is over, or the caller has canceled."""
-        self.cancelled = self.cancelled or self._asked()
-        return self.cancelled or time.monotonic() >= self._deadline
+        return self.stopped() or time.monotonic() >= self._deadline
 
     def reserve(self, seconds: float) -> None:
         """Keep time back for the last checks."""

@@ -128,6 +128,9 @@ def check(
 ) -> list[Row]:
     """Search for the worst text of each attack once more, alone; that is what is reported.
 
+    Time does not end this, for it was kept back; a caller who cancels does, and then what is
+    reported of the others is what the search for them saw.
+
     Returns:
         A row for each query, attack and seed, in the order asked for.
     """
@@ -135,12 +138,11 @@ def check(
         (victim, attack) for victim in victims for attack in victim.attacks.values() if attack.worst
     ]
     found: dict[int, tuple[Standing, Vector]] = {}
-    if not clock.cancelled:
-        texts = [attack.worst.candidate.text for _, attack in worst if attack.worst]
-        depths = [first_depth(attack.goal) for _, attack in worst]
-        shown = ranker.alone(texts, depths, always=True)
-        for (victim, attack), one in zip(worst, shown, strict=False):
-            found[id(attack)] = _checked(victim, attack, one, ranker), one.vector
+    texts = [attack.worst.candidate.text for _, attack in worst if attack.worst]
+    depths = [first_depth(attack.goal) for _, attack in worst]
+    shown = ranker.alone(texts, depths, clock.stopped)
+    for (victim, attack), one in zip(worst, shown, strict=False):
+        found[id(attack)] = _checked(victim, attack, one, ranker), one.vector
     return [
         _row(victim, name, seed, found)
         for victim in victims
