@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from app import __version__
-from app.commands import collections, documents, index
+from app.commands import collections, documents, index, report
 from app.commands.search import add_search_options, search_body
 from app.commands.service import add_service_options, open_client, show
 from app.errors import ServiceError
@@ -27,7 +27,10 @@ SERVE_OPTIONS = ("host", "port", "state", "artifact", "device", "precision", "ke
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
-    options = _parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:2] == report.NAME.split():
+        given[:2] = [report.NAME]
+    options = _parser().parse_args(given)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         return run(options)
@@ -188,6 +191,7 @@ def _parser() -> argparse.ArgumentParser:
     collections.add(commands)
     documents.add(commands)
     index.add(commands)
+    report.add(commands)
 
     # With a prefix that no argument has, all of them, --help too, go on to the data's own parser.
     data = commands.add_parser(

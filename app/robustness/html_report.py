@@ -27,6 +27,7 @@ from app.robustness.reading import (
 from app.robustness.style import style_sheet
 from app.robustness.tables import group_names, groups_table, heat_map, results_sample
 from app.robustness.tables import white_box_table as white_box
+from app.robustness.visible import escape_unseen
 from app.text.perturbations.registry import FAMILIES
 
 _ELIGIBLE = {
@@ -126,7 +127,7 @@ def _goal(report: Record) -> tuple[str, str]:
     kind = word(goal, "type") or "demotion"
     values = {"k": count(report, "top_k"), "t": short(number(goal, "threshold"))}
     eligible = _ELIGIBLE.get(kind, "could be attacked").format(**values)
-    other = f"the goal {escape(kind[:40])} about"
+    other = f"the goal {escape(escape_unseen(kind[:40]))} about"
     return eligible, _BROKEN[kind].format(**values) if kind in _BROKEN else other
 
 

@@ -20,10 +20,13 @@ from app.robustness.reading import (
     word,
 )
 from app.robustness.tables import table, text_cell
+from app.robustness.visible import escape_unseen
 
 _ABSENT = "<p>This report has no curves: an older version wrote it.</p>"
 _BINS = ((1, 3), (4, 10), (11, 30), (31, 100), (101, 300))
 _DASH = "\N{EN DASH}"
+_LEAST = 1e-300
+"""Smaller sizes, and larger ones than its inverse, do not get an axis of their own."""
 
 
 def success_curves(report: Record) -> str:
@@ -168,9 +171,9 @@ def _certificate(place: int, report: Record) -> str:
         if not flag(one, "abstained") and number(one, "radius") != 0
     ]
     broke = [_at(one, "empirical") for one in queries if number(one, "empirical") is not None]
-    sizes = sorted(one for one in (*proven, *broke) if 0 < one < float("inf"))
-    method = (word(report, "method") or "").replace("_", " ")[:60]
-    unit = (word(report, "unit") or "")[:60]
+    sizes = sorted(one for one in (*proven, *broke) if _LEAST < one < 1 / _LEAST)
+    method = escape_unseen((word(report, "method") or "").replace("_", " ")[:60])
+    unit = escape_unseen((word(report, "unit") or "")[:60])
     if not sizes:
         return f"<figure><figcaption>{_name(report)}</figcaption><p>Nothing to draw.</p></figure>"
     log = sizes[-1] > 50 * sizes[0]

@@ -52,7 +52,7 @@ class Axis:
         """Round values to label: powers of ten, or about five equal steps."""
         if self.log:
             first, last = math.ceil(math.log10(self.low)), math.floor(math.log10(self.high))
-            powers = [10.0**n for n in range(first, last + 1)]
+            powers = [10.0**n for n in range(first, last + 1, 1 + (last - first) // 6)]
             return powers if len(powers) > 1 else [self.low, self.high]
         rough = (self.high - self.low) / 5 or 1.0
         power = 10.0 ** math.floor(math.log10(rough))

@@ -20,6 +20,7 @@ from app.robustness.reading import (
     word,
 )
 from app.robustness.style import heat_class
+from app.robustness.visible import escape_unseen
 
 MOST_LANGUAGES = 60
 MOST_ATTACKS = 40
@@ -75,7 +76,7 @@ def heat_map(report: Record) -> str:
         [show(lang), *(_heat(grid.get((lang, attack), {})) for attack in attacks[:MOST_ATTACKS])]
         for lang in langs[:MOST_LANGUAGES]
     ]
-    heads = ["language", *(attack[:40] for attack in attacks[:MOST_ATTACKS])]
+    heads = ["language", *(escape_unseen(attack[:40]) for attack in attacks[:MOST_ATTACKS])]
     return (
         table("Share of queries broken, by language and attack", heads, rows, "heat")
         + _bounded(len(langs), MOST_LANGUAGES, "languages, those with most queries")
