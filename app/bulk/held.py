@@ -4,7 +4,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from app.errors import ConflictError
+from app.errors import ConflictError, StoreError
 
 
 def remove_ledger(path: Path) -> None:
@@ -12,15 +12,21 @@ def remove_ledger(path: Path) -> None:
 
     Raises:
         ConflictError: If one does.
+        StoreError: If it cannot be removed.
     """
-    if not path.exists():
-        return
-    held = hold(path)
     try:
-        for suffix in ("", "-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-    finally:
-        os.close(held)
+        if not path.exists():
+            return
+        held = hold(path)
+        try:
+            for suffix in ("", "-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+        finally:
+            os.close(held)
+    except OSError as error:
+        raise StoreError(
+            f"Cannot remove the ledger {path}: {error.strerror}; name another with --ledger."
+        ) from error
 
 
 def hold(ledger: Path) -> int:

@@ -109,8 +109,9 @@ class Ledger:
         Raises:
             InvalidInputError: If an option differs.
         """
-        for key, value in options.items():
-            self._require(key, json.dumps(value, sort_keys=True), "belongs to another job")
+        with self._transaction():
+            for key, value in options.items():
+                self._require(key, json.dumps(value, sort_keys=True), "belongs to another job")
 
     def register(self, source: Source, changed: Changed) -> int | None:
         """Number a file; None: it changed and is to be left out.
@@ -122,11 +123,11 @@ class Ledger:
             "SELECT number, fingerprint FROM files WHERE path = ?", (source.path,)
         ).fetchone()
         if found is None:
-            inserted = self._database.execute(
-                "INSERT INTO files(path, fingerprint) VALUES (?, ?)",
-                (source.path, source.fingerprint),
-            )
-            return inserted.lastrowid
+            with self._transaction():
+                return self._database.execute(
+                    "INSERT INTO files(path, fingerprint) VALUES (?, ?)",
+                    (source.path, source.fingerprint),
+                ).lastrowid
         number, fingerprint = found
         if fingerprint == source.fingerprint:
             return number
@@ -264,19 +265,17 @@ class Ledger:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._database.execute("BEGIN IMMEDIATE")
         try:
+            self._database.execute("BEGIN IMMEDIATE")
             yield
-        except BaseException:
-            self._database.execute("ROLLBACK")
-            raise
-        try:
             self._database.execute("COMMIT")
         except sqlite3.Error as error:
-            self._database.execute("ROLLBACK")
             raise StoreError(
                 f"Cannot write the ledger {self.path}: {error}; make room, then run again."
             ) from error
+        finally:
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
 
 
 def _utf8(text: str | None) -> str | None:

@@ -1,5 +1,6 @@
 """Runs a job: checks everything first, plans what is left, notes what is done, ends cleanly."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from app.bulk.ledger import Ledger
 from app.bulk.parts import Part, Source
 from app.bulk.progress import Progress
 from app.bulk.report import JobFailedError, Summary, write_report
-from app.bulk.sources import find_sources, identify, open_reader, require_labels
+from app.bulk.sources import find_sources, identify, open_reader, require_labels, unreadable
 from app.bulk.work import Outcome, Task
 from app.errors import InvalidInputError, ServiceError
 
@@ -41,7 +42,8 @@ def run_job(
         JobFailedError: If it ended early; the same job goes on where this one ended.
     """
     started = time.monotonic()
-    sources, ignored = find_sources(job.files, job.kind, whole_files=job.whole_files)
+    own = {os.path.realpath(path) for path in (job.ledger_path, job.report_path)}
+    sources, ignored = find_sources(job.files, job.kind, whole_files=job.whole_files, leave_out=own)
     if job.columns.doc_id is None:
         require_labels(sources)
     for source in sources:
@@ -146,8 +148,11 @@ class _Run:
     def _tasks(self) -> Iterator[Task]:
         for number, source in self._files.items():
             done: dict[int, Part] = self._done[number]
-            for part in open_reader(source, self._job.layout).plan(done):
-                yield Task(number, source, part)
+            try:
+                for part in open_reader(source, self._job.layout).plan(done):
+                    yield Task(number, source, part)
+            except OSError as error:
+                raise unreadable(source.path, error) from None
 
     def _changed(self) -> str | None:
         for source in self._files.values():

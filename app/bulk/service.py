@@ -184,6 +184,11 @@ class ServiceSink:
                 return self._http.request(
                     call.method, call.path, content=call.body, timeout=_CALL_S
                 )
+            except httpx.UnsupportedProtocol:
+                raise InvalidInputError(
+                    f"{self._target.url!r:.200} is no URL of a service; expected one such as "
+                    "http://127.0.0.1:8000."
+                ) from None
             except httpx.TransportError as error:
                 # Writing twice changes nothing, so whatever broke may be tried again.
                 attempt += 1

@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 
@@ -43,11 +43,15 @@ def open_reader(source: Source, layout: Layout) -> Reader:
             case _:
                 return DelimitedReader(source, layout)
     except OSError as error:
-        raise _unreadable(source.path, error) from None
+        raise unreadable(source.path, error) from None
 
 
 def find_sources(
-    given: Sequence[str], kind: Kind | None = None, *, whole_files: bool = False
+    given: Sequence[str],
+    kind: Kind | None = None,
+    *,
+    whole_files: bool = False,
+    leave_out: Collection[str] = (),
 ) -> tuple[list[Source], list[str]]:
     """Find the files that names, folders and patterns mean.
 
@@ -55,6 +59,7 @@ def find_sources(
         given: Files; folders, all files in which with a known ending count; patterns.
         kind: What all of them are, whatever their names.
         whole_files: Text files are one document each.
+        leave_out: Real paths of files that are none of them.
 
     Returns:
         The files, each once, in the order given and by name within a folder or pattern; and the
@@ -68,8 +73,10 @@ def find_sources(
     others: list[str] = []
     for path, label, named in _expand(given):
         real = os.path.realpath(path)
-        if real in found:
+        if real in found or real in leave_out:
             continue
+        if not real.isprintable():
+            _require_unicode(real)
         known = kind or KINDS.get(Path(path).suffix.lower())
         if known is None and not named:
             others.append(path)
@@ -118,7 +125,7 @@ def identify(path: str) -> tuple[int, str]:
                 file.seek(offset)
                 digest.update(file.read(_SAMPLE_BYTES))
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
     return state.st_size, digest.hexdigest()
 
 
@@ -164,5 +171,15 @@ def _unknown(path: str) -> str:
     )
 
 
-def _unreadable(path: str, error: OSError) -> InvalidInputError:
+def _require_unicode(path: str) -> None:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise InvalidInputError(
+            f"The file name {path!r:.300} is not UTF-8, and ids may be made of it; rename it."
+        ) from None
+
+
+def unreadable(path: str, error: OSError) -> InvalidInputError:
+    """Say that a file cannot be read."""
     return InvalidInputError(f"Cannot read {path}: {error.strerror or error}.")

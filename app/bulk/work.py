@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from app.bulk.columns import Columns, Converter, RowError
 from app.bulk.parts import Layout, Part, Reader, Row, Source
-from app.bulk.sources import open_reader
+from app.bulk.sources import open_reader, unreadable
 from app.retrieval.documents import Document
 from app.retrieval.store import FieldType
 
@@ -141,9 +141,12 @@ class Worker:
             self._columns, task.source.label, self._sink.fields, typed=reader.typed
         )
         batch = Batch(task, left_out=converter.left_out)
-        for row in reader.rows(task.part):
-            if task.only is None or row.number in task.only:
-                _convert(converter, row, batch)
+        try:
+            for row in reader.rows(task.part):
+                if task.only is None or row.number in task.only:
+                    _convert(converter, row, batch)
+        except OSError as error:
+            raise unreadable(task.source.path, error) from None
         return batch
 
     def write(self, batch: Batch) -> Outcome:

@@ -183,3 +183,5 @@ def test_target_is_named_without_its_password(tmp_path: Path) -> None:
 def test_service_that_is_no_service_is_named() -> None:
     with pytest.raises(InvalidInputError, match="is no URL"):
         ServiceSink(Target("notes", url="http://[::"), threading.Event())
+    with pytest.raises(InvalidInputError, match="is no URL of a service"):
+        ServiceSink(Target("notes", url="localhost:8000"), threading.Event())

@@ -317,3 +317,51 @@ def test_stop_ends_after_what_is_under_way_and_goes_on(folder: Path) -> None:
     after = MemorySink(sink.kept)
     assert go(job_of(folder), after).documents == 400
     assert not set(after.written) & set(sink.written)
+
+
+def test_job_whose_file_goes_away_ends_in_one_line(folder: Path) -> None:
+    path = jsonl(folder / "a.jsonl", *({"text": f"t{n}"} for n in range(400)))
+
+    class Removing(MemorySink):
+        def write(self, documents: Any) -> Any:
+            path.unlink(missing_ok=True)
+            return super().write(documents)
+
+    with pytest.raises(JobFailedError, match=r"Cannot read .*a\.jsonl: No such file"):
+        go(job_of(folder, files=[str(path)]), Removing())
+
+
+def test_job_whose_ledger_cannot_be_written_ends_in_one_line(folder: Path) -> None:
+    import sqlite3
+
+    jsonl(folder / "a.jsonl", *({"text": f"t{n}"} for n in range(40)))
+
+    class Locking(MemorySink):
+        def write(self, documents: Any) -> Any:
+            other = sqlite3.connect(folder.parent / "ledger", isolation_level=None)
+            other.execute(
+                "CREATE TRIGGER full BEFORE INSERT ON parts BEGIN "
+                "SELECT RAISE(ABORT, 'database or disk is full'); END"
+            )
+            other.close()
+            return super().write(documents)
+
+    with pytest.raises(JobFailedError, match=r"Cannot write the ledger .* disk is full"):
+        go(job_of(folder, rows=100), Locking())
+
+
+def test_job_does_not_index_its_own_ledger_and_report(folder: Path) -> None:
+    jsonl(folder / "a.jsonl", {"text": "one"}, {"text": ""})
+    job = job_of(folder, report=folder / "report.jsonl")
+    sink = MemorySink()
+    for _ in range(2):
+        summary = go(job, MemorySink(sink.kept))
+        assert (summary.files, summary.refused) == (1, 1)
+    assert (folder / "report.jsonl").exists()
+
+
+def test_job_with_a_file_name_that_is_no_unicode_is_refused(folder: Path) -> None:
+    with open(os.fsencode(folder) + b"/\xff.txt", "w") as file:
+        file.write("one\n")
+    with pytest.raises(InvalidInputError, match="is not UTF-8"):
+        go(job_of(folder), MemorySink())
