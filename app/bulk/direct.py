@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from app.encoder.encoder import TextEncoder
     from app.retrieval.store import VectorStore
 
+MOST_PASSAGES = 4096
+"""Passages that a thread has in memory at a time, but for those of one more document."""
+
 
 class StoreSink:
     """Encodes and writes; threads may share it, and while one writes the others encode.
@@ -86,8 +89,9 @@ class StoreSink:
         self._store.close()
 
     def write(self, documents: Sequence[Document]) -> Written:
-        """Encode and write documents."""
+        """Encode and write documents, so many at a time that their passages fit in memory."""
         refused: dict[int, str] = {}
+        truncated = 0
         kept: list[Document] = []
         spans: list[list[Span]] = []
         for place, document in enumerate(documents):
@@ -96,19 +100,25 @@ class StoreSink:
                 kept.append(document)
             except TooLargeError as error:
                 refused[place] = error.message
-        if not kept:
-            return Written(refused)
+            if sum(map(len, spans)) >= MOST_PASSAGES:
+                truncated += self._add(kept, spans)
+                kept, spans = [], []
+        return Written(refused, truncated + self._add(kept, spans))
+
+    def _add(self, documents: Sequence[Document], spans: Sequence[Sequence[Span]]) -> int:
+        if not documents:
+            return 0
         # What is stored is the text as it came; what is encoded is its passages, normalized.
         passages = [
             normalize(document.text[start:end])
-            for document, some in zip(kept, spans, strict=True)
+            for document, some in zip(documents, spans, strict=True)
             for start, end in some
         ]
         encoded = self._encoder.encode(passages, "document")
         name = self._collection.name
         with WriteGuard().writing(self._store, name):
-            self._store.upsert(name, kept, encoded.vectors, spans)
-        return Written(refused, _cut(encoded.truncated, spans))
+            self._store.upsert(name, documents, encoded.vectors, spans)
+        return _cut(encoded.truncated, spans)
 
     def _passages(self, document: Document) -> list[Span]:
         chars = len(normalize(document.text))

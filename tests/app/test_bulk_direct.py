@@ -103,6 +103,26 @@ def test_direct_refuses_what_is_too_long_by_row(
     assert store.closed
 
 
+def test_direct_writes_long_documents_a_few_at_a_time(
+    store: ReferenceStore, tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = target_of(tiny_artifact, tmp_path, windows=Windows(16, 12))
+    sink = StoreSink.open(target)
+    sink.write(DOCUMENTS)
+    whole, upsert, calls = held(store), store.upsert, list[int]()
+
+    def counted(name: str, documents: Any, vectors: Any, spans: Any) -> int:
+        calls.append(len(vectors))
+        return upsert(name, documents, vectors, spans)
+
+    monkeypatch.setattr("app.bulk.direct.MOST_PASSAGES", 3)
+    monkeypatch.setattr(store, "upsert", counted)
+    sink.write(DOCUMENTS)
+    sink.close()
+    assert held(store) == whole
+    assert len(calls) > 1
+
+
 def test_direct_into_a_collection_of_another_encoder_is_refused(
     store: ReferenceStore, tiny_artifact: Path, tmp_path: Path
 ) -> None:
