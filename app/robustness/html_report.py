@@ -8,7 +8,7 @@ bounded size; where it shows a part, it says so.
 from html import escape
 
 from app.robustness.examples import worst_examples
-from app.robustness.markup import show
+from app.robustness.markup import plain, show
 from app.robustness.pictures import certificates, rank_shifts, success_curves
 from app.robustness.reading import (
     Record,
@@ -27,7 +27,6 @@ from app.robustness.reading import (
 from app.robustness.style import style_sheet
 from app.robustness.tables import group_names, groups_table, heat_map, results_sample
 from app.robustness.tables import white_box_table as white_box
-from app.robustness.visible import escape_unseen
 from app.text.perturbations.registry import FAMILIES
 
 _ELIGIBLE = {
@@ -118,7 +117,7 @@ def _headline(report: Record) -> str:
     cut = f"<p><b>Not complete:</b> {show(word(report, 'reason'))}</p>" if partial else ""
     return (
         f"<h1>How queries break</h1><p>{probed}</p><p class='lead'>{lead}</p><p>{means}</p>{cut}"
-        f"<dl>{_quality(summary)}</dl>"
+        f"<dl>{_quality(summary)}{_chance(report)}</dl>"
     )
 
 
@@ -127,7 +126,7 @@ def _goal(report: Record) -> tuple[str, str]:
     kind = word(goal, "type") or "demotion"
     values = {"k": count(report, "top_k"), "t": short(number(goal, "threshold"))}
     eligible = _ELIGIBLE.get(kind, "could be attacked").format(**values)
-    other = f"the goal {escape(escape_unseen(kind[:40]))} about"
+    other = f"the goal {escape(plain(kind))} about"
     return eligible, _BROKEN[kind].format(**values) if kind in _BROKEN else other
 
 
@@ -150,6 +149,20 @@ def _quality(summary: Record) -> str:
     )
 
 
+def _chance(report: Record) -> str:
+    """Write the drop of recall with its interval, and the rate over seeds, where they are there."""
+    drop, seeds = part(report, "recall_drop"), part(part(report, "seeds"), "overall")
+    rows: list[tuple[str, str]] = []
+    if number(drop, "value") is not None:
+        bounds = interval(number(drop, "low"), number(drop, "high"))
+        rows.append(("Recall lost", f"{percent(number(drop, 'value'))} {bounds}"))
+    if count(seeds, "seeds") > 1:
+        low, high = (percent(number(seeds, name)) for name in ("low", "high"))
+        mean = f"{percent(number(seeds, 'mean'))} in the mean, {low} to {high}"
+        rows.append((f"Broken with one of {count(seeds, 'seeds')} seeds", mean))
+    return "".join(f"<dt>{label}</dt><dd>{value}</dd>" for label, value in rows)
+
+
 def _languages(report: Record) -> str:
     over = part(report, "languages")
     sentence = ""
@@ -157,7 +170,8 @@ def _languages(report: Record) -> str:
         few = words(over, "few")
         sentence = (
             f"<p>Each language counting alike, {percent(number(over, 'macro'))} of queries broke; "
-            f"the worst is {show(word(over, 'worst'))} with {percent(number(over, 'worst_rate'))}. "
+            f"the worst is {show(word(over, 'worst'))} with {percent(number(over, 'worst_rate'))}, "
+            "of those that are equal the one with most queries. "
             f"{len(few)} of {count(over, 'languages')} languages have too few queries to tell.</p>"
         )
     return sentence + groups_table("Each language", group_names(report, "by_lang"), "language")

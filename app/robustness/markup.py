@@ -8,7 +8,15 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from app.robustness.visible import abbreviate, code_point, is_shaping, is_unseen, name_of, places
+from app.robustness.visible import (
+    abbreviate,
+    code_point,
+    escape_unseen,
+    is_shaping,
+    is_unseen,
+    name_of,
+    places,
+)
 from app.text.perturbations.edits import Edit
 from app.text.perturbations.passage import clusters_of
 
@@ -36,6 +44,12 @@ def show(text: str | None, most: int = MOST_CLUSTERS) -> str:
     shown = "".join(_cluster(one, keep=True) for one in clusters[:most])
     rest = len(text) - sum(map(len, clusters[:most]))
     return f"<bdi>{shown}{_left_out(rest) if rest else ''}</bdi>"
+
+
+def plain(text: str, most: int = 40) -> str:
+    """Write a name as text for where no tags can be: not HTML, short, unseen characters escaped."""
+    clusters = clusters_of(text[: 40 * most])[:most]
+    return escape_unseen("".join(one[:_MOST_MARKS] for one in clusters))
 
 
 def mark_query(text: str, edits: Sequence[Edit], lang: str | None) -> str:

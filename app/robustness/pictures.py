@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from app.robustness.markup import show
+from app.robustness.markup import plain, show
 from app.robustness.plots import Axis, Caption, Line, bar_plot, step_plot
 from app.robustness.reading import (
     Record,
@@ -20,7 +20,6 @@ from app.robustness.reading import (
     word,
 )
 from app.robustness.tables import table, text_cell
-from app.robustness.visible import escape_unseen
 
 _ABSENT = "<p>This report has no curves: an older version wrote it.</p>"
 _BINS = ((1, 3), (4, 10), (11, 30), (31, 100), (101, 300))
@@ -172,8 +171,8 @@ def _certificate(place: int, report: Record) -> str:
     ]
     broke = [_at(one, "empirical") for one in queries if number(one, "empirical") is not None]
     sizes = sorted(one for one in (*proven, *broke) if _LEAST < one < 1 / _LEAST)
-    method = escape_unseen((word(report, "method") or "").replace("_", " ")[:60])
-    unit = escape_unseen((word(report, "unit") or "")[:60])
+    method = plain((word(report, "method") or "").replace("_", " "))
+    unit = plain(word(report, "unit") or "")
     if not sizes:
         return f"<figure><figcaption>{_name(report)}</figcaption><p>Nothing to draw.</p></figure>"
     log = sizes[-1] > 50 * sizes[0]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from app.robustness.markup import show
+from app.robustness.markup import plain, show
 from app.robustness.reading import (
     FEW,
     Record,
@@ -20,7 +20,6 @@ from app.robustness.reading import (
     word,
 )
 from app.robustness.style import heat_class
-from app.robustness.visible import escape_unseen
 
 MOST_LANGUAGES = 60
 MOST_ATTACKS = 40
@@ -76,7 +75,7 @@ def heat_map(report: Record) -> str:
         [show(lang), *(_heat(grid.get((lang, attack), {})) for attack in attacks[:MOST_ATTACKS])]
         for lang in langs[:MOST_LANGUAGES]
     ]
-    heads = ["language", *(escape_unseen(attack[:40]) for attack in attacks[:MOST_ATTACKS])]
+    heads = ["language", *(plain(attack) for attack in attacks[:MOST_ATTACKS])]
     return (
         table("Share of queries broken, by language and attack", heads, rows, "heat")
         + _bounded(len(langs), MOST_LANGUAGES, "languages, those with most queries")
