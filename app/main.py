@@ -19,6 +19,7 @@ from starlette.middleware import Middleware
 from app import __version__, telemetry
 from app.api import (
     collections,
+    compare,
     docs,
     documents,
     embed,
@@ -30,6 +31,7 @@ from app.api import (
     probe,
     problems,
     reindex,
+    replay,
     search,
     snapshots,
 )
@@ -122,7 +124,7 @@ def create_app(
     for resource in (embed, openai, search, collections, reindex, snapshots):
         app.include_router(resource.router)
     app.include_router(documents.adding)
-    for resource in (many, documents, probe, jobs, health, docs):
+    for resource in (many, documents, probe, jobs, replay, compare, health, docs):
         app.include_router(resource.router)
     problems.install(app)
     app.openapi = lambda: _openapi(app)

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -15,28 +15,33 @@ from app.api.bodies import StrictRoute
 from app.api.dependencies import OpenService
 from app.api.limits import ShedError
 from app.api.problems import responses
-from app.api.state import Service
+from app.api.watching import Changes, tell
 from app.api.wire import JSON, Reply
 from app.errors import ConflictError
-from app.probing.describe import rate_of
 from app.probing.jobs import Job
 from app.probing.ledger import JOB_ID, State
+from app.robustness.csv_report import to_csv
+from app.robustness.html_report import to_html
 from app.robustness.progress import Stage
 from app.robustness.report import Rate
+from app.robustness.statistics import rate_of
 
-HEARTBEAT_S = 10.0
-"""After so long without news a line of comment says that the connection lives."""
 MOST_WATCHERS = 256
 CANCEL_S = 1.0
 """How long DELETE waits for a job to end."""
-_TICK_S = 1.0
 EVENTS = "text/event-stream"
 
-Format = Literal["json"]
+Format = Literal["json", "csv", "html"]
 WRITERS: Mapping[Format, tuple[str, Callable[[bytes], bytes]]] = {
     "json": ("application/json", lambda report: report),
+    "csv": ("text/csv", lambda report: to_csv(orjson.loads(report)).encode()),
+    "html": ("text/html", lambda report: to_html(orjson.loads(report)).encode()),
 }
 """Format -> media type, and what makes it of the report's JSON."""
+
+_CONTENT: dict[str, Any] = {media_type: {} for media_type, _ in WRITERS.values()}
+PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"
+"""The page has its style in it, and nothing that acts."""
 
 router = APIRouter(route_class=StrictRoute, tags=["probe"])
 
@@ -172,7 +177,7 @@ async def delete_job(job_id: JobId, service: OpenService) -> Response:
         return Response(status_code=204)
     job = await service.in_store(lambda _: jobs.cancel(job_id))
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(CANCEL_S), _Changes(service, job) as changes:
+        async with asyncio.timeout(CANCEL_S), Changes(service, job) as changes:
             while not job.note.is_over:
                 await changes.wait(CANCEL_S)
     return JSON(describe_job(job))
@@ -182,7 +187,7 @@ async def delete_job(job_id: JobId, service: OpenService) -> Response:
     "/probe/jobs/{job_id}/report",
     summary="Report of a probe job",
     response_class=Response,
-    responses={200: {"description": "The report", "content": {"application/json": {}}}}
+    responses={200: {"description": "The report", "content": _CONTENT}}
     | responses("not-found", "conflict", "invalid-input", "overloaded", "not-ready"),
 )
 async def report(
@@ -205,7 +210,12 @@ async def report(
             f"Probe job {job_id} is {state} and has no report; expected one that ran: GET "
             f"/probe/jobs/{job_id} says how it stands."
         )
-    return Response(content, media_type=media_type)
+    name = {"content-disposition": f'attachment; filename="{job_id}.csv"'}
+    return Response(
+        content,
+        media_type=media_type,
+        headers={"csv": name, "html": {"content-security-policy": PAGE_POLICY}}.get(format),
+    )
 
 
 @router.get(
@@ -230,65 +240,4 @@ async def events(job_id: JobId, service: OpenService) -> Response:
             "watchers",
             retry_after_s=10.0,
         )
-    return StreamingResponse(_tell(service, job), media_type=EVENTS)
-
-
-class _Changes:
-    """Wakes a coroutine when a job changes, from whatever thread that is told."""
-
-    def __init__(self, service: Service, job: Job) -> None:
-        self._loop, self._changed = asyncio.get_running_loop(), asyncio.Event()
-        self._end = service.probe_jobs.watch(job, self._wake)
-
-    async def __aenter__(self) -> "_Changes":
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._end()
-
-    def _wake(self) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has ended
-            self._loop.call_soon_threadsafe(self._changed.set)
-
-    async def wait(self, seconds: float) -> bool:
-        """Wait for a change; whether there was one."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
-        except TimeoutError:
-            return False
-        self._changed.clear()
-        return True
-
-
-async def _tell(service: Service, job: Job) -> AsyncIterator[bytes]:
-    loop = asyncio.get_running_loop()
-    async with _Changes(service, job) as changes:
-        while True:
-            if service.probe_jobs.find(job.note.job_id) is not job:
-                yield _event("gone", {"job_id": job.note.job_id})
-                return
-            yield _news(job)
-            if job.note.is_over:
-                return
-            told = loop.time()
-            while not await changes.wait(_TICK_S):
-                if service.stopping.is_set() or service.probe_jobs.stopping:
-                    yield _event("interrupted", describe_job(job))
-                    return
-                if loop.time() - told >= HEARTBEAT_S:
-                    told = loop.time()
-                    yield b": still there\n\n"
-
-
-def _news(job: Job) -> bytes:
-    """Write a job's state once for all who watch it."""
-    version = job.version
-    if job.news is None or job.news[0] != version:
-        kind = "done" if job.note.is_over else "progress"
-        job.news = version, _event(kind, describe_job(job))
-    return job.news[1]
-
-
-def _event(kind: str, content: Mapping[str, Any]) -> bytes:
-    return b"event: %s\ndata: %s\n\n" % (kind.encode(), orjson.dumps(content))
+    return StreamingResponse(tell(service, job, describe_job), media_type=EVENTS)

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from app.robustness.binomial import share_interval
-from app.robustness.report import ProbeReport, Rate
+from app.robustness.report import ProbeReport
 
 _SUMMARY = ("clean", "attacked", "attack_success_rate", "overall", "by_attack", "by_lang")
 
@@ -30,14 +29,6 @@ def brief(report: ProbeReport) -> dict[str, Any]:
         "attack_success_rate": _fields(rate),
         "queries": report.spent.queries,
     }
-
-
-def rate_of(successes: int, n: int, confidence: float = 0.95) -> Rate:
-    """Bound a share of queries."""
-    if not n:
-        return Rate(None, None, None, 0, 0)
-    low, high = share_interval(successes, n, confidence)
-    return Rate(successes / n, low, high, n, successes)
 
 
 def write(content: Mapping[str, Any]) -> bytes:

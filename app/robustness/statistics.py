@@ -52,7 +52,7 @@ def _cell(rows: Sequence[Row], confidence: float) -> Cell:
     return Cell(
         clean=_quality((row.clean, row.result) for row, *_ in reached),
         attacked=_quality(_worst(query) for query in reached),
-        attack_success_rate=_rate(
+        attack_success_rate=rate_of(
             sum("success" in outcome for outcome in eligible),
             sum(map(bool, eligible)),
             confidence,
@@ -88,7 +88,8 @@ def _quality(standings: Iterable[tuple[Standing | None, ProbeResult]]) -> Qualit
     )
 
 
-def _rate(successes: int, n: int, confidence: float) -> Rate:
+def rate_of(successes: int, n: int, confidence: float = 0.95) -> Rate:
+    """Bound a share of queries."""
     if not n:
         return Rate(None, None, None, 0, 0)
     low, high = share_interval(successes, n, confidence)
