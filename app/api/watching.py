@@ -47,7 +47,7 @@ class Changes:
 
 
 async def tell(service: Service, job: Job, describe: Describe) -> AsyncIterator[bytes]:
-    """Tell how far a job is, as server-sent events, until it ends, is removed, or the service ends."""
+    """Tell how far a job is, as server-sent events, until it or the service ends."""
     loop = asyncio.get_running_loop()
     async with Changes(service, job) as changes:
         while True:

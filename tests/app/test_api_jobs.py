@@ -14,7 +14,7 @@ import pytest
 
 import app.api.jobs as jobs_api
 import app.api.running as running_api
-import app.api.watching as watching
+import app.api.watching as watching_api
 import app.durable
 from app.probing.isolated import Outcome
 
@@ -231,8 +231,8 @@ async def test_events_tell_progress_and_end_with_the_job(start: Any, run: FakeRu
 async def test_events_have_a_heartbeat_and_tell_that_a_job_is_gone(
     start: Any, run: FakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "HEARTBEAT_S", 0.0)
-    monkeypatch.setattr(watching, "_TICK_S", 0.02)
+    monkeypatch.setattr(watching_api, "HEARTBEAT_S", 0.0)
+    monkeypatch.setattr(watching_api, "_TICK_S", 0.02)
     async with start() as running:
         await fill(running)
         path = await begin(running)
