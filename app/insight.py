@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from app.artifact import TOKENIZER, load_manifest, read_artifact
+from app.artifact import TOKENIZER, read_artifact
 from app.encoder.gradient import WhiteBox
 from app.encoder.hardware import Device
 from app.encoder.spelling import Spelling
@@ -24,7 +24,7 @@ def open_access(artifact: Path, precision: str = "auto", device: Device = "cpu")
         InvalidInputError: If the artifact has no white box.
         ArtifactError: If it is not what its manifest says.
     """
-    manifest = load_manifest(artifact)
+    manifest, contents = read_artifact(artifact, lambda _: (TOKENIZER,))
     having = [name for name, graph in manifest.precisions.items() if graph.white_box]
     if not having:
         raise InvalidInputError(
@@ -35,6 +35,5 @@ def open_access(artifact: Path, precision: str = "auto", device: Device = "cpu")
     chosen = precision if precision in having else "auto"
     threads = 1 if device == "cpu" else 0
     box = WhiteBox.open(artifact, precision=chosen, device=device, threads=threads)
-    _, contents = read_artifact(artifact, lambda _: (TOKENIZER,))
     speller = Spelling(Tokenizer(contents[TOKENIZER], manifest), manifest, "query")
     return Access(Inside(box, speller.vocabulary), speller, speller.learn)
