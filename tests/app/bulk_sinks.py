@@ -1,10 +1,19 @@
-"""Sinks for the tests of bulk work: documents in memory, with what can go wrong."""
+"""Jobs for the tests of bulk work, and a sink in memory, with what can go wrong."""
 
+import json
 import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+from app.bulk.job import Job
+from app.bulk.local import LocalEngine
+from app.bulk.parts import Layout
+from app.bulk.report import Summary
+from app.bulk.running import run_job
+from app.bulk.target import Target
 from app.bulk.work import Written
 from app.errors import StoreError
 from app.retrieval.documents import Document
@@ -60,3 +69,32 @@ class MemorySink:
 
     def close(self) -> None:
         self.closed = True
+
+
+def go(job: Job, sink: MemorySink, *, restart: bool = False) -> Summary:
+    def make(job: Job, stop: threading.Event) -> LocalEngine:
+        return LocalEngine(job.target, job.columns, job.layout, job.writers, stop, sink)
+
+    return run_job(job, make, threading.Event(), restart=restart, show=False)
+
+
+def jsonl(path: Path, *rows: Any) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def reported(summary: Summary) -> list[dict[str, Any]]:
+    if summary.report is None:
+        return []
+    return [json.loads(line) for line in Path(summary.report).read_text().splitlines()]
+
+
+def job_of(folder: Path, **chosen: Any) -> Job:
+    rows = chosen.pop("rows", 4)
+    return Job(
+        files=chosen.pop("files", [str(folder)]),
+        target=Target("notes", url="http://nowhere"),
+        layout=Layout(part_rows=rows),
+        ledger=folder.parent / "ledger",
+        **chosen,
+    )

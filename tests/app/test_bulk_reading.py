@@ -288,32 +288,6 @@ def test_find_sources_takes_files_folders_and_patterns_once(
     assert find_sources(["sub/d.md"], "text", whole_files=True)[0][0].kind == "document"
 
 
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("absent.csv", "There is no file"),
-        ("*.none", "Found no files"),
-        ("a.md", "say what it is with --format"),
-        ("a.csv.gz", "is compressed"),
-    ],
-)
-def test_find_sources_says_what_cannot_be_read(tmp_path: Path, name: str, said: str) -> None:
-    for known in ("a.md", "a.csv.gz"):
-        write(tmp_path / known, b"x")
-    with pytest.raises(InvalidInputError, match=said):
-        find_sources([str(tmp_path / name)])
-
-
-def test_identify_notices_any_change_of_a_small_file(tmp_path: Path) -> None:
-    import os
-
-    path = write(tmp_path / "a", b"one")
-    before, state = identify(str(path)), path.stat()
-    write(path, b"two")
-    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
-    assert identify(str(path)) != before
-
-
 def test_jsonl_row_is_what_json_says(tmp_path: Path) -> None:
     values = {"text": "á", "n": [1, {"x": None}], "f": 1.5}
     path = write(tmp_path / "a.jsonl", json.dumps(values))
