@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-# Counts the pages that the system had to hand out for 30 rounds of one 64 MB block.
+# Counts the pages that the system had to hand out for 30 rounds of one 64 MB block. Huge pages,
+# which it hands out as it sees fit, would make the count a matter of luck (41: PR_SET_THP_DISABLE).
 CODE = """
-import resource, numpy as np
+import ctypes, resource, numpy as np
 from training.memory import keep_freed_memory
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)
 {call}
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(30):
