@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from app.robustness.markup import list_changes, mark_attacked, mark_query, show
+from app.robustness.markup import list_changes, mark_pair, show
 from app.robustness.reading import Record, count, flag, number, parts, short, word
 from app.robustness.tables import rank, worst_first
 from app.robustness.visible import edits_of, undo_edits
@@ -43,22 +43,18 @@ def _choose(ordered: Sequence[Record]) -> list[Record]:
 
 
 def _example(result: Record) -> str:
-    text, edits, lang = (
-        word(result, "adversarial_text") or "",
-        edits_of(result),
-        word(result, "lang"),
-    )
+    text, lang = word(result, "adversarial_text") or "", word(result, "lang")
+    edits = edits_of(result)
     query = undo_edits(text, edits)
     if query is None:
-        shown = _row("Attacked", mark_attacked(text, [], lang))
+        shown = _row("Attacked", mark_pair(text, text, [], lang)[1])
         shown += '<p class="note">The edits do not fit the text.</p>'
     else:
-        shown = _row("Query", mark_query(query, edits, lang))
-        shown += _row("Attacked", mark_attacked(text, edits, lang)) + list_changes(edits)
-    number_of = len(edits)
+        before, after = mark_pair(query, text, edits, lang)
+        shown = _row("Query", before) + _row("Attacked", after) + list_changes(edits)
     facts = [
         f"rank <b>{rank(result, 'clean_rank')} \u2192 {rank(result, 'worst_rank')}</b>",
-        f"{number_of:,} edit{'' if number_of == 1 else 's'}",
+        f"{len(edits):,} edit{'' if len(edits) == 1 else 's'}",
         f"{count(result, 'queries'):,} texts tried",
     ]
     if number(result, "shift") is not None:

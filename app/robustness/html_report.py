@@ -170,8 +170,8 @@ def _languages(report: Record) -> str:
         few = words(over, "few")
         sentence = (
             f"<p>Each language counting alike, {percent(number(over, 'macro'))} of queries broke; "
-            f"the worst is {show(word(over, 'worst'))} with {percent(number(over, 'worst_rate'))}, "
-            "of those that are equal the one with most queries. "
+            f"the worst is {show(word(over, 'worst'))} with {percent(number(over, 'worst_rate'))} "
+            "(of equals the one with most queries). "
             f"{len(few)} of {count(over, 'languages')} languages have too few queries to tell.</p>"
         )
     return sentence + groups_table("Each language", group_names(report, "by_lang"), "language")

@@ -52,17 +52,24 @@ def plain(text: str, most: int = 40) -> str:
     return escape_unseen("".join(one[:_MOST_MARKS] for one in clusters))
 
 
-def mark_query(text: str, edits: Sequence[Edit], lang: str | None) -> str:
-    """Write a query with what was changed in it struck out."""
-    return _marked(text, [(edit.start, edit.end) for edit in edits], "del", lang)
+def mark_pair(
+    query: str, attacked: str, edits: Sequence[Edit], lang: str | None
+) -> tuple[str, str]:
+    """Write a query and what became of it, the changes marked; both run as the query does.
 
+    Args:
+        query: The text before.
+        attacked: The text with the edits.
+        edits: Sorted, by offsets in the query.
+        lang: Such as ``swh_Latn``; for the choice of letter forms.
 
-def mark_attacked(text: str, edits: Sequence[Edit], lang: str | None) -> str:
-    """Write an adversarial text with what was put in underlined, a caret where something went.
-
-    Spaces that were put in or taken out stand as an open box.
+    Returns:
+        The query with what was taken struck out, and the other with what was put in underlined. A
+        caret stands where the other one has something; spaces that changed stand as an open box.
     """
-    return _marked(text, places(edits), "ins", lang)
+    there = [(edit.start, edit.end) for edit in edits]
+    way = f' dir="{direction(query)}"{language_tag(lang)}'
+    return _marked(query, there, "del", way), _marked(attacked, places(edits), "ins", way)
 
 
 def list_changes(edits: Sequence[Edit]) -> str:
@@ -86,7 +93,7 @@ def direction(text: str) -> str:
     return "rtl" if next((kind for kind in kinds if kind in _STRONG), "L") in _RTL else "ltr"
 
 
-def _marked(text: str, spans: Sequence[Span], tag: str, lang: str | None) -> str:
+def _marked(text: str, spans: Sequence[Span], tag: str, way: str) -> str:
     shown: list[str] = []
     runs = list(_runs(text, spans))
     for place, (clusters, marked, cut) in enumerate(runs[:MOST_RUNS]):
@@ -97,8 +104,7 @@ def _marked(text: str, spans: Sequence[Span], tag: str, lang: str | None) -> str
         shown.append(f"<{tag}>{body}</{tag}>" if marked and clusters else body)
     rest = sum(len(one) for clusters, _, _ in runs[MOST_RUNS:] for one in clusters)
     shown.append(_left_out(rest) if rest else "")
-    way = direction(text)
-    return f'<p class="text"><bdi dir="{way}"{language_tag(lang)}>{"".join(shown)}</bdi></p>'
+    return f'<p class="text"><bdi{way}>{"".join(shown)}</bdi></p>'
 
 
 def _runs(text: str, spans: Sequence[Span]) -> Iterator[tuple[list[str], bool, bool]]:
@@ -125,8 +131,8 @@ def _runs(text: str, spans: Sequence[Span]) -> Iterator[tuple[list[str], bool, b
 
 def _run(clusters: Sequence[str], marked: bool, ends: tuple[bool, bool]) -> str:
     """Write one run; of a long one its beginning and end, next to the changes around it."""
-    if marked and all(one == " " for one in clusters[:MOST_CLUSTERS]):
-        clusters = ["\N{OPEN BOX}"] * len(clusters)
+    if marked and all(one == " " or is_unseen(one[0]) for one in clusters):
+        clusters = ["\N{OPEN BOX}" if one == " " else one for one in clusters]
     if len(clusters) <= MOST_CLUSTERS:
         return "".join(_cluster(one, keep=not marked) for one in clusters)
     first, last = ends

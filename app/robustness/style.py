@@ -113,7 +113,7 @@ del{background:var(--cut);color:var(--cut-text);text-decoration-thickness:1px}
 ins{background:var(--put);color:var(--put-text);text-underline-offset:.2em}
 .sign{background:var(--sign);color:var(--sign-text);font:.75em ui-monospace,monospace;
 border-radius:.2rem;padding:.1em .25em;margin:0 .1em;unicode-bidi:isolate;white-space:nowrap}
-.left-out{color:var(--muted);font-size:.85em;unicode-bidi:isolate}
+.left-out{color:var(--muted);font-size:.85em;unicode-bidi:isolate;white-space:nowrap}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem 1rem;margin:.5rem 0}
 dt{color:var(--muted)}
 dd{margin:0}

@@ -128,7 +128,7 @@ def _group(cell: Record) -> list[str]:
         for side in (clean, attacked)
     ]
     left = [f"{count(cell, name):,}" for name in ("not_eligible", "not_applicable", "not_reached")]
-    few = "\u2020" if rate.n < FEW else ""
+    few = "\u2020" if 0 < rate.n < FEW else ""
     return [
         f"{count(cell, 'all'):,}",
         f"{rate.n:,}",

@@ -181,6 +181,28 @@ def test_to_html_examples_name_code_points_and_mark_clusters():
     assert "rank 1 \u2192 14" in page.text
 
 
+def test_to_html_both_texts_run_as_the_query_does() -> None:
+    # The look-alike is a letter that runs to the right: alone it would turn the text around.
+    result = a_result("\u05d0\u05d1 abc", (0, 1, "\u2135"), lang="heb_Hebr")
+    page = Page(to_html(a_report(result)))
+    texts = [attrs for tag, attrs in page.tags if tag == "bdi" and "dir" in attrs]
+    assert texts == [{"dir": "rtl", "lang": "heb-Hebr"}] * 2
+
+
+def test_to_html_joiners_in_words_stay_and_those_put_in_are_named() -> None:
+    persian = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"
+    page = Page(to_html(a_report(a_result(f"{persian} ab", (10, 10, "\u200d")))))
+    assert page.text.count("\u200c") == 2
+    assert "\u200d" not in page.text
+    assert page.within("ins")[1:] == ["a", "ZWJ"]
+
+
+def test_to_html_spaces_that_changed_are_seen() -> None:
+    page = Page(to_html(a_report(a_result("to day", (2, 3, " \u3000"), (4, 4, " ")))))
+    assert page.within("del")[1:] == ["\u2423"]
+    assert page.within("ins")[1:] == ["\u2423", "U+3000", "\u2423"]
+
+
 HOSTILE = [
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',
