@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from app.robustness.macro import LEAST_SEEDS
-from app.robustness.report import Summary
+from app.robustness.report import Cell, Summary
 from app.robustness.request import ProbeRequest
 
 _FEW = 30
@@ -48,6 +48,14 @@ def limits_of(
             f"A query counts as broken if any of {request.seeds} seeds broke it; for one seed see "
             "the mean over seeds"
         )
+    sentences += _left_out(overall, request, documents)
+    return tuple(sentence + "." for sentence in (*sentences, *notes))
+
+
+def _left_out(overall: Cell, request: ProbeRequest, documents: int) -> list[str]:
+    """What did not count, or could not succeed."""
+    top_k = request.top_k
+    sentences: list[str] = []
     if overall.not_eligible:
         sentences.append(
             f"{overall.not_eligible} of {overall.all} queries "
@@ -69,7 +77,7 @@ def limits_of(
             f"attacked with less than the budget and {overall.not_reached} not at all, so rates "
             "are lower bounds"
         )
-    return tuple(sentence + "." for sentence in (*sentences, *notes))
+    return sentences
 
 
 def _not_eligible(request: ProbeRequest) -> str:
