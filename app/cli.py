@@ -1,7 +1,8 @@
 """The command ``tyntegra``: serve, ask a service that runs, check artifacts, ready training data.
 
 Answers go to standard output, a service's as JSON, messages to standard error. Exit status: 0 done,
-1 refused or failed, 2 wrong usage, a service that cannot start, or data that cannot be used.
+1 refused or failed, 2 wrong usage, a service that cannot start, or data that cannot be used, 3 a
+probe that broke more than --fail-over.
 """
 
 import argparse
@@ -10,12 +11,13 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from app import __version__
 from app.commands import collections, documents, index, report
+from app.commands.probe import REPLAY, add_probe_options, add_replay, run_probe_command
 from app.commands.search import add_search_options, search_body
 from app.commands.service import add_service_options, open_client, show
 from app.errors import ServiceError
@@ -28,8 +30,8 @@ SERVE_OPTIONS = ("host", "port", "state", "artifact", "device", "precision", "ke
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given[:2] == report.NAME.split():
-        given[:2] = [report.NAME]
+    if " ".join(given[:2]) in (report.NAME, REPLAY):
+        given[:2] = [" ".join(given[:2])]
     options = _parser().parse_args(given)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
@@ -81,20 +83,7 @@ def _search(options: argparse.Namespace) -> int:
 
 
 def _probe(options: argparse.Namespace) -> int:
-    lang: Mapping[str, str] = {"lang": options.lang} if options.lang else {}
-    queries = [
-        {"query_id": f"q{number}", "text": text, **lang}
-        for number, text in enumerate(_texts(options), 1)
-    ]
-    body = {
-        "collection": options.collection,
-        "queries": queries,
-        "attacks": options.attack,
-        "budget": {"edits": options.edits, "queries": options.queries, "seconds": options.seconds},
-        "top_k": options.top_k,
-        "seed": options.seed,
-    }
-    return _ask(options, "POST", "/probe/adversarial", body)
+    return run_probe_command(options, _texts(options))
 
 
 def _info(options: argparse.Namespace) -> int:
@@ -163,16 +152,8 @@ def _parser() -> argparse.ArgumentParser:
     add_search_options(search)
 
     probe = _asking(commands, "probe", _probe, "try to lead queries astray")
-    probe.add_argument("--collection", default="demo", help="where to search (demo)")
-    probe.add_argument("--attack", action="append", help="only this attack; may be repeated")
-    probe.add_argument("--lang", help="the queries' language, such as swh_Latn")
-    probe.add_argument("--edits", type=int, default=2, help="edits of a query, at most (2)")
-    probe.add_argument(
-        "--queries", type=int, default=64, help="texts tried a query and attack (64)"
-    )
-    probe.add_argument("--seconds", type=float, default=20.0, help="seconds in all (20)")
-    probe.add_argument("--top-k", type=int, default=10, help="hits that count (10)")
-    probe.add_argument("--seed", type=int, default=0, help="of what is drawn (0)")
+    add_probe_options(probe)
+    add_replay(commands)
 
     _asking(commands, "info", _info, "say what the service runs", texts=False)
 

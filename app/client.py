@@ -14,6 +14,7 @@ import httpx
 
 from app import collection_operations as stored
 from app import operations, retries
+from app import probe_operations as probing
 from app import search_operations as searching
 from app.errors import InvalidInputError, NotReadyError
 from app.lines import MEDIA_TYPE, Decoder, Lines
@@ -164,6 +165,12 @@ class Client:
     search = blocking(searching.search)
     search_page = blocking(searching.search_page)
     probe = blocking(operations.probe)
+    probe_jobs = blocking(probing.probe_jobs)
+    probe_job = blocking(probing.probe_job)
+    probe_report = blocking(probing.probe_report)
+    delete_probe_job = blocking(probing.delete_probe_job)
+    replay = blocking(probing.replay)
+    compare = blocking(probing.compare)
     info = blocking(operations.info)
 
 
@@ -268,4 +275,10 @@ class AsyncClient:
     search = awaited(searching.search)
     search_page = awaited(searching.search_page)
     probe = awaited(operations.probe)
+    probe_jobs = awaited(probing.probe_jobs)
+    probe_job = awaited(probing.probe_job)
+    probe_report = awaited(probing.probe_report)
+    delete_probe_job = awaited(probing.delete_probe_job)
+    replay = awaited(probing.replay)
+    compare = awaited(probing.compare)
     info = awaited(operations.info)
