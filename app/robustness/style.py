@@ -83,6 +83,7 @@ th,td{border:1px solid var(--edge);padding:.25rem .5rem;text-align:start;vertica
 th{font-weight:600;background:var(--panel)}
 th[scope=row]{position:sticky;inset-inline-start:0}
 td.number{text-align:end;font-variant-numeric:tabular-nums;white-space:nowrap}
+.long{min-width:16rem}
 .heat td{text-align:center;white-space:nowrap;min-width:5rem}
 .heat small{display:block;font-size:.75rem}
 .heat .none{color:var(--muted);background:var(--page)}

@@ -157,7 +157,7 @@ def white_box_table(report: Record) -> str:
                 interval(one.low, one.high) or _DASH,
                 f"{count(attack, 'calls'):,}",
                 text_cell("yes" if flag(attack, "complete") else "cut short"),
-                text_cell(note),
+                f'<td class="long">{note}</td>',
             ]
         )
     if not rows:

@@ -50,7 +50,7 @@ def a_certificate(**changes: Any):
         "queries": [
             {"query_id": "q1", "radius": 0.125, "abstained": False, "empirical": 0.5},
             {"query_id": "q2", "radius": None, "abstained": False, "empirical": None},
-            {"query_id": "q3", "radius": 0.0, "abstained": True, "empirical": 0.25},
+            {"query_id": "q3", "radius": None, "abstained": True, "empirical": 0.25},
         ],
     } | changes
 
@@ -179,6 +179,21 @@ def test_to_html_examples_name_code_points_and_mark_clusters():
     assert page.within("del")[1:] == ["a", "e\u0301"]
     assert ("bdi", {"dir": "ltr", "lang": "fr"}) in page.tags
     assert "rank 1 \u2192 14" in page.text
+
+
+def test_to_html_examples_are_one_a_query_and_few_an_attack() -> None:
+    results = [
+        a_result("boil", (0, 1, "p"), query_id=name, attack=attack, worst_rank=rank)
+        for name, attack, rank in [
+            *(("q1", f"a{n}", 900 - n) for n in range(5)),
+            *((f"q{n}", "typo", 700 - n) for n in range(2, 9)),
+            ("q9", "case", 11),
+        ]
+    ]
+    page = Page(to_html(a_report(*results)))
+    heads = "".join(page.within("article"))
+    shown = re.findall(r"(q\d) \u00b7 (\w+)", heads)
+    assert shown == [("q1", "a0"), ("q2", "typo"), ("q3", "typo"), ("q4", "typo"), ("q9", "case")]
 
 
 def test_to_html_both_texts_run_as_the_query_does() -> None:
