@@ -110,13 +110,15 @@ _QUALITY = ("first hit right", "under attack", "recall", "under attack", "MRR", 
 def groups_table(caption: str, groups: Mapping[str, Record], head: str) -> str:
     """Write a row for each language or attack: counts, the rate, quality clean and attacked."""
     heads = [head, *_COUNTS, *_QUALITY, "not eligible", "not applicable", "not reached"]
-    names = sorted(groups, key=lambda name: (-(_rate(groups[name]) or -1), name))
+    names = sorted(groups, key=lambda name: (-_rate(groups[name]), name))
     rows = [[show(name), *_group(groups[name])] for name in names[: 4 * MOST_LANGUAGES]]
     return table(caption, heads, rows) + _bounded(len(names), 4 * MOST_LANGUAGES, f"{head}s")
 
 
-def _rate(cell: Record) -> float | None:
-    return number(part(cell, "attack_success_rate"), "value")
+def _rate(cell: Record) -> float:
+    """The share broken; below 0 where there is none, to stand last."""
+    value = number(part(cell, "attack_success_rate"), "value")
+    return -1.0 if value is None else value
 
 
 def _group(cell: Record) -> list[str]:

@@ -338,6 +338,14 @@ def test_to_html_no_eligible_query_says_nothing_can_be_told():
     assert "Nothing to draw." in page.text
 
 
+def test_to_html_languages_stand_by_share_and_those_without_one_last() -> None:
+    report = a_report()
+    cells = {"aaa": a_cell(0, 0), "bbb": a_cell(0, 2), "ccc": a_cell(1, 2)}
+    report["summary"]["by_lang"] = cells
+    rows = Page(to_html(report)).tables["Each language"][1:]
+    assert [row[0] for row in rows] == ["ccc", "bbb", "aaa"]
+
+
 def test_to_html_partial_report_says_why():
     page = Page(to_html(a_report(status="partial", reason="Time ran out.")))
     assert "Not complete: Time ran out." in page.text
