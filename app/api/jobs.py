@@ -240,4 +240,5 @@ async def events(job_id: JobId, service: OpenService) -> Response:
             "watchers",
             retry_after_s=10.0,
         )
-    return StreamingResponse(tell(service, job, describe_job), media_type=EVENTS)
+    at_once = {"x-accel-buffering": "no"}  # or a proxy would keep events back
+    return StreamingResponse(tell(service, job, describe_job), media_type=EVENTS, headers=at_once)

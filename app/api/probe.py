@@ -13,10 +13,11 @@ from app.api.jobs import JobReply, accepted
 from app.api.limits import answer_in_time, clean_texts
 from app.api.probe_wire import ProbeReply, ProbeWire, as_request, describe_report
 from app.api.problems import responses
-from app.api.running import encode, require_documents
+from app.api.running import encode, require_documents, run_apart
 from app.api.state import Service
 from app.api.wire import JSON
 from app.errors import InvalidInputError, TooLargeError
+from app.probing.isolated import Outcome
 from app.retrieval.store import VectorStore
 from app.robustness.checks import require_probe
 from app.robustness.probe import (
@@ -29,11 +30,15 @@ from app.robustness.request import MAX_QUERIES
 from app.robustness.resources import Access, Resources
 from app.settings import Settings
 from app.text.lexicon import load_lexicon
+from app.text.perturbations.registry import FAMILIES
 
 MOST_ADDED = 4
 """Characters that there must be room for, for each edit; edits that add more need more room."""
 SLACK_S = 10.0
 """What a probe may take beyond its own budget, for the checks at its end."""
+
+MOST_TEXTS_HERE = 20_000
+"""A probe that may try more runs in a process of its own, which takes a second to begin."""
 
 router = APIRouter(route_class=StrictRoute, tags=["probe"])
 
@@ -92,9 +97,12 @@ async def probe(request: Request, body: ProbeWire, service: OpenService) -> Resp
         return await _begin(body, service)
     gone = threading.Event()
 
+    def stopped() -> bool:
+        return gone.is_set() or service.stopping.is_set()
+
     def cancelled() -> bool:
         service.courtesy.breathe()
-        return gone.is_set() or service.stopping.is_set()
+        return stopped()
 
     def run() -> ProbeReport:
         service.matching(service.store, body.collection)
@@ -111,9 +119,18 @@ async def probe(request: Request, body: ProbeWire, service: OpenService) -> Resp
             cancelled=cancelled,
         )
 
+    def run_long() -> Outcome:
+        service.matching(service.store, body.collection)
+        require_documents(body, service.store)
+        return run_apart(service, body, stopped, lambda _: None)
+
     try:
         # It may have to wait for another probe's budget before its own begins.
         most = settings.probe_timeout_s + body.budget.seconds + SLACK_S
+        if _is_long(body):
+            outcome = await answer_in_time(request, service.probes.run(run_long), most)
+            service.metrics.probe_queries.inc(outcome.brief["queries"])
+            return Response(outcome.report, media_type="application/json")
         report = await answer_in_time(request, service.probes.run(run), most)
     finally:
         gone.set()
@@ -126,6 +143,13 @@ async def probe(request: Request, body: ProbeWire, service: OpenService) -> Resp
 def _is_large(body: ProbeWire, settings: Settings) -> bool:
     seconds, queries = body.budget.seconds, len(body.queries)
     return seconds > settings.probe_timeout_s or queries > settings.max_queries
+
+
+def _is_long(body: ProbeWire) -> bool:
+    attacks = len(FAMILIES if body.attacks is None else body.attacks)
+    texts = len(body.queries) * attacks * body.seeds * body.budget.queries
+    inside = body.white_box is not None or body.certify is not None
+    return texts > MOST_TEXTS_HERE or inside
 
 
 async def _begin(body: ProbeWire, service: Service) -> Response:

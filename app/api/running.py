@@ -45,9 +45,25 @@ def run_job(
             "What the disk has of this job is no probe that this version knows; delete the job "
             "and ask again."
         ) from error
-    settings = service.settings
     service.matching(service.store, body.collection)
     require_documents(body, service.store)
+    outcome = run_apart(service, body, cancelled, progress)
+    service.metrics.probe_queries.inc(outcome.brief["queries"])
+    return outcome
+
+
+def run_apart(
+    service: "Service",
+    body: ProbeWire,
+    cancelled: Callable[[], bool],
+    progress: Callable[[Mapping[str, Any]], None],
+) -> Outcome:
+    """Run a probe in a process of its own; blocks until it ends.
+
+    Raises:
+        ServiceError: As the probe says.
+    """
+    settings = service.settings
     task = Task(
         as_request(body, settings.max_text_chars),
         settings.dictionaries,
@@ -55,9 +71,7 @@ def run_job(
         service.encoder.precision,
     )
     host = Host(lambda texts: encode(service, texts), service.store, service.courtesy)
-    outcome = run_isolated(task, host, cancelled, progress)
-    service.metrics.probe_queries.inc(outcome.brief["queries"])
-    return outcome
+    return run_isolated(task, host, cancelled, progress)
 
 
 def encode(service: "Service", texts: Sequence[str]) -> NDArray[np.float32]:

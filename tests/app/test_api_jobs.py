@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import app.api.jobs as jobs_api
+import app.api.probe as probe_api
 import app.api.running as running_api
 import app.api.watching as watching_api
 import app.durable
@@ -92,6 +93,19 @@ async def test_job_in_its_process_reports_what_a_probe_answers(start: Any) -> No
     assert job["brief"]["attack_success_rate"] == found["summary"]["attack_success_rate"]
     assert job["queries"] == 1
     assert "tyntegra_probe_jobs 0.0" in metrics
+
+
+async def test_probe_that_is_long_runs_in_a_process_with_the_same_answer(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with start() as running:
+        await fill(running)
+        here = (await post(running)).json()
+        monkeypatch.setattr(probe_api, "MOST_TEXTS_HERE", 0)
+        monkeypatch.delattr(probe_api, "run_probe")
+        apart = (await post(running)).json()
+    assert apart["results"] == here["results"]
+    assert apart["digest"] == here["digest"]
 
 
 @pytest.mark.parametrize(
