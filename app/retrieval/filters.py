@@ -179,7 +179,7 @@ def _require_range(part: Range) -> None:
             f"The range on {part.field!r:.80} has no bound; give gt, gte, lt or lte."
         )
     for bound in part.bounds.values():
-        if kind_of(bound) != "number" or not math.isfinite(bound):
+        if kind_of(bound) != "number" or not _is_finite(bound):
             raise InvalidInputError(
                 f"The range on {part.field!r:.80} has the bound {bound!r:.50}; give a finite "
                 "number."
@@ -200,11 +200,18 @@ def _require_value(field: str, value: MetadataValue) -> None:
         raise InvalidInputError(f"The filter on {field} compares {value!r:.50}; give strings.")
     if isinstance(value, str):
         _require_unicode(value, f"filter.{field}")
-    elif not isinstance(value, bool | int | float) or not math.isfinite(value):
+    elif not isinstance(value, bool | int | float) or not _is_finite(value):
         raise InvalidInputError(
             f"The filter on {field!r:.80} compares {value!r:.50}; give strings, finite numbers or "
             "booleans."
         )
+
+
+def _is_finite(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # an integer beyond any float
+        return False
 
 
 def _require_unicode(text: str, what: str) -> None:

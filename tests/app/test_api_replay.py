@@ -212,7 +212,7 @@ class Rotated:
 @pytest.fixture
 def rotated(monkeypatch: pytest.MonkeyPatch) -> Rotated:
     other = Rotated()
-    made = httpx.Client
+    made: Any = httpx.Client
     transport = httpx.MockTransport(other)
     monkeypatch.setattr(
         endpoint.httpx, "Client", lambda **given: made(**given | {"transport": transport})

@@ -3,6 +3,7 @@
 import shutil
 import signal
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,7 +68,8 @@ def alter(root, *, ids=None, **payload):
     from qdrant_edge import UpdateOperation
 
     some = ids or [row.point_id for row in shard.scan(fields=("text",)) if "text" in row.payload]
-    shard._engine.update(UpdateOperation.set_payload(some[:1], payload))
+    points: list[Any] = list(some[:1])
+    shard._engine.update(UpdateOperation.set_payload(points, payload))
     shard.flush()
     shard.close()
 

@@ -3,6 +3,7 @@
 import json
 import uuid
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,7 +49,9 @@ def write_format1(root, n=30, *, sealed=True, wrong=None):
     for document, vector in zip(documents_of(n), vectors_of(n), strict=True):
         metadata = json.dumps(dict(document.metadata))
         fields = [document.doc_id, document.text, metadata, document.lang]
-        payload = dict(zip(("doc_id", "text", "metadata", "lang"), fields, strict=True))
+        payload: dict[str, Any] = dict(
+            zip(("doc_id", "text", "metadata", "lang"), fields, strict=True)
+        )
         payload["check"] = zlib.crc32(vector.tobytes(), zlib.crc32(json.dumps(fields).encode()))
         if document.doc_id == wrong:
             payload["text"] = "another"

@@ -83,6 +83,8 @@ def test_script_of_document_is_that_of_lang_or_of_most_letters(
         Range("metadata.a"),
         Range("lang", gt=1),
         Range("metadata.a", gt=float("inf")),
+        Range("metadata.a", gt=10**400),
+        In("metadata.a", (10**400,)),
         Range("metadata.a", gt=True),
         All(()),
         AnyOf(()),
