@@ -2,6 +2,7 @@
 #
 # Both `serve` and `test` install into the same .venv and leave a stamp there, so nothing is
 # installed twice until pyproject.toml changes. ARGS passes options on: make test ARGS="-k store".
+# WORKERS processes share the files of tests; 0 runs them in one, for a debugger.
 
 SHELL         := /bin/sh
 .DEFAULT_GOAL := help
@@ -11,6 +12,7 @@ MAKEFLAGS     += --no-print-directory
 VENV   := .venv
 PYTHON ?=
 ARGS   ?=
+WORKERS ?= 2
 IMAGE  ?= tyntegra
 
 RUN := $(VENV)/bin/python
@@ -30,7 +32,7 @@ serve: $(VENV)/.serve-installed  ## Install what the service needs and run it in
 	@exec $(RUN) -m app serve $(ARGS)
 
 test: $(VENV)/.test-installed  ## Install everything and run the tests
-	@$(RUN) -m pytest $(ARGS)
+	@$(RUN) -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: $(VENV)/.test-installed  ## Check format, lint and types
 	@$(RUN) -m ruff format --check .
