@@ -57,6 +57,8 @@ def without_lifespan(app: FastAPI) -> Any:
     return answer
 
 
+# Threads that other tests left behind may use the random module meanwhile.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 @pytest.mark.parametrize("mode", list(GenerationMode))
 def test_api_conforms_to_its_openapi_document(app: FastAPI, mode: GenerationMode) -> None:
     schema = schemathesis.openapi.from_asgi("/openapi.json", without_lifespan(app))
