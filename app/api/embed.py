@@ -12,7 +12,7 @@ from app.api.dependencies import OpenService
 from app.api.encoding import count_encoded, encode, timing_headers
 from app.api.limits import answer_in_time, clean_texts
 from app.api.problems import responses
-from app.api.wire import JSON, Reply, Texts, Wire
+from app.api.wire import JSON, Reply, Texts, Wire, in_pieces
 from app.encoder.output import OutputType, convert
 
 router = APIRouter(route_class=StrictRoute, tags=["embed"])
@@ -100,7 +100,9 @@ async def embed(request: Request, body: EmbedRequest, service: OpenService) -> R
     answer: dict[str, Any] = {
         "model": service.encoder.model_id,
         "dimensions": encoded.vectors.shape[1],
-        "embeddings": [base64.b64encode(row).decode("ascii") for row in rows] if packed else rows,
+        "embeddings": [base64.b64encode(row).decode("ascii") for row in rows]
+        if packed
+        else await in_pieces(rows, rows.shape[1]),
         "truncated": list(encoded.truncated),
         "usage": {"tokens": encoded.tokens},
     }

@@ -17,7 +17,7 @@ from app.api.encoding import count_encoded, encode, timing_headers
 from app.api.limits import answer_in_time, clean_texts, require_count
 from app.api.problems import openai_responses
 from app.api.state import Service
-from app.api.wire import JSON, Reply, Wire
+from app.api.wire import JSON, Reply, Wire, in_pieces
 from app.encoder.output import DTYPES
 from app.errors import NotFoundError
 from app.settings import MAX_ITEMS
@@ -170,17 +170,18 @@ async def embeddings(request: Request, body: EmbeddingsRequest, service: OpenSer
     count_encoded(service, "/v1/embeddings", encoded)
     rows = np.ascontiguousarray(encoded.vectors, dtype=DTYPES["float"])  # (texts, dim)
     packed = body.encoding_format == "base64"
+    data = [
+        {
+            "object": "embedding",
+            "index": index,
+            "embedding": base64.b64encode(row).decode("ascii") if packed else row,
+        }
+        for index, row in enumerate(rows)
+    ]
     return JSON(
         {
             "object": "list",
-            "data": [
-                {
-                    "object": "embedding",
-                    "index": index,
-                    "embedding": base64.b64encode(row).decode("ascii") if packed else row,
-                }
-                for index, row in enumerate(rows)
-            ],
+            "data": await in_pieces(data, rows.shape[1]),
             "model": encoder.model_id,
             "usage": {"prompt_tokens": encoded.tokens, "total_tokens": encoded.tokens},
         },

@@ -1,12 +1,14 @@
 """What every message on the wire shares: strict types, no unknown fields, names with bounds."""
 
+import asyncio
 import math
-from collections.abc import KeysView
+from collections.abc import KeysView, Sequence
 from functools import cache
 from typing import Annotated, Any
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -37,6 +39,7 @@ KEYS = f"keys should have 1 to {MAX_KEY_CHARS} characters of Unicode"
 VALUES = (
     f"strings of at most {MAX_VALUE_CHARS} characters, 64-bit integers, finite numbers or booleans"
 )
+_PIECE = 1 << 15  # numbers, about a millisecond's worth
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
 
@@ -200,6 +203,27 @@ class JSON(Response):
     def render(self, content: Any) -> bytes:
         """Write the content as UTF-8 JSON."""
         return orjson.dumps(content, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+async def in_pieces(rows: Sequence[Any] | NDArray[Any], width: int) -> Any:
+    """Write the vectors of a large answer piece by piece, so that others are served in between.
+
+    Args:
+        rows: What becomes a JSON list: rows of an array, or objects with one vector each.
+        width: Numbers of a row.
+
+    Returns:
+        The list as JSON that ``JSON`` puts in as it is; a short one is left to it.
+    """
+    step = max(1, _PIECE // max(1, width))
+    if len(rows) <= step:
+        return rows
+    pieces: list[bytes] = []
+    for start in range(0, len(rows), step):
+        piece = rows[start : start + step]
+        pieces.append(orjson.dumps(piece, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1])
+        await asyncio.sleep(0)
+    return orjson.Fragment(b"[" + b",".join(pieces) + b"]")
 
 
 def _plain(value: Any) -> Any:

@@ -1,12 +1,15 @@
 """POST /embed: output types, windows, timing headers; and HEAD, which answers as GET would."""
 
+import asyncio
 import base64
 import time
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 
+from app.api.wire import in_pieces
 from app.encoder.output import DTYPES, OutputType, convert
 
 pytestmark = pytest.mark.anyio
@@ -30,6 +33,44 @@ async def test_embed_output_type_comes_as_numbers_and_as_their_bytes(
         for row in packed.json()["embeddings"]
     ]
     assert np.array_equal(rows, expected)
+
+
+@pytest.mark.parametrize("output_type", ["float", "int8"])
+async def test_embed_large_answer_in_pieces_is_the_same(
+    start: Any, output_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [f"text {number}" for number in range(50)]
+    async with start() as running:
+        sent = {"inputs": texts, "output_type": output_type}
+        asked = {"model": "fake", "input": texts}
+        whole = [
+            (await running.client.post(path, json=body)).json()
+            for path, body in (("/embed", sent), ("/v1/embeddings", asked))
+        ]
+        monkeypatch.setattr("app.api.wire._PIECE", 7 * 32)
+        pieces = [
+            (await running.client.post(path, json=body)).json()
+            for path, body in (("/embed", sent), ("/v1/embeddings", asked))
+        ]
+    assert len(whole[0]["embeddings"]) == len(whole[1]["data"]) == 50
+    assert pieces == whole
+
+
+async def test_in_pieces_lets_others_go_on_in_between() -> None:
+    rows, turns = np.zeros((4000, 64), np.float32), 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(count())
+    written = await in_pieces(rows, 64)
+    task.cancel()
+    assert turns >= 7
+    assert orjson.loads(orjson.dumps(written)) == rows.tolist()
+    assert (await in_pieces(rows[:3], 64)).shape == (3, 64)
 
 
 async def test_embed_bits_of_fewer_dimensions_are_cut_before_they_are_packed(start: Any) -> None:
