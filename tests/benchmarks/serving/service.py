@@ -26,14 +26,15 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from compare import ROOT, Target, docstrings, free_port
-from load import Client, drive, quantile_ms
+from compare import HERE, ROOT, Target, docstrings, free_port
+from load import drive, quantile_ms
 
 from app.encoder.hardware import Hardware
 from app.encoder.replicas import open_replicas
 from app.encoder.split import Cost, cheapest_run
 
 CALM_S = 6.0
+POST_TEXTS = 2000
 
 
 def service(folder: str, precision: str, state: Path) -> Target:
@@ -109,25 +110,20 @@ def post_bodies(texts: list[str], size: int) -> list[bytes]:
     return [json.dumps({"inputs": repeated[start : start + size]}).encode() for start in starts]
 
 
-async def beside(url: str, small: list[bytes], huge: list[bytes], seconds: float) -> list[float]:
-    """Drive one-text requests while another client posts huge ones, one after the other."""
-    client = Client(url)
-    await client.open()
-    posted = 0
-
-    async def keep_posting() -> None:
-        nonlocal posted
-        while True:
-            await client.post(huge[posted % len(huge)])
-            posted += 1
-
-    task = asyncio.create_task(keep_posting())
-    await asyncio.sleep(0.2)
-    try:
-        return await drive(url, small, 1, seconds)
-    finally:
-        task.cancel()
-        client.close()
+def beside(url: str, small: list[bytes], huge: list[str], seconds: float) -> list[float]:
+    """Drive one-text requests while another process posts 2,000 texts at a time."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump((huge * -(-POST_TEXTS // len(huge)))[:POST_TEXTS], file)
+        file.flush()
+        command = [sys.executable, str(HERE / "load.py"), "--url", url, "--corpus", file.name]
+        command += ["--texts", str(POST_TEXTS), "--seconds", str(seconds + 2)]
+        poster = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        try:
+            time.sleep(1.0)
+            return asyncio.run(drive(url, small, 1, seconds))
+        finally:
+            poster.kill()
+            poster.wait()
 
 
 def latencies(seconds: list[float]) -> dict[str, float]:
@@ -166,8 +162,7 @@ def measure(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         report["memory"] = {name: round(value, 1) for name, value in memory.items()}
         report["alone"] = latencies(asyncio.run(drive(target.url, small, 1, options.seconds)))
         for name, some in (("mixed", texts), ("longest", longest)):
-            huge = post_bodies(some, 2000)
-            found = asyncio.run(beside(target.url, small, huge, 3 * options.seconds))
+            found = beside(target.url, small, some, 3 * options.seconds)
             report[f"beside posts of 2000 {name} texts"] = latencies(found)
     finally:
         target.stop()
