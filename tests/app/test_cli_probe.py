@@ -118,16 +118,22 @@ def serve(state: Path, port: int) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([sys.executable, "-m", "app", "serve"], env=environ)
 
 
+ASKED = ("where is", "how old is", "who has seen")
+
+
 @pytest.mark.slow
 def test_job_of_a_service_that_is_killed_is_run_again(tmp_path: Path, free_port: int) -> None:
     url = f"http://127.0.0.1:{free_port}"
     first = serve(tmp_path, free_port)
     try:
         until(lambda: httpx.get(f"{url}/health/ready").status_code == 200)
-        words = ["water", "maize", "fever", "school", "market", "river"]
-        queries = [{"query_id": w, "text": f"where is the {w}"} for w in words]
-        body = {"collection": "demo", "queries": queries, "attacks": ["typo", "ocr"]}
-        body |= {"budget": {"queries": 1500, "seconds": 100}, "background": True, "top_k": 3}
+        # Far more than any machine tries before it is killed.
+        words = ["water", "maize", "fever", "school", "market", "river", "goat", "rain"]
+        queries = [
+            {"query_id": f"{w} {p}", "text": f"{p} the {w} far away"} for w in words for p in ASKED
+        ]
+        body = {"collection": "demo", "queries": queries, "attacks": ["typo", "ocr", "confusable"]}
+        body |= {"budget": {"edits": 8, "queries": 4096, "seconds": 100}, "background": True}
         path = httpx.post(f"{url}/probe/adversarial", json=body).headers["location"]
         until(lambda: (httpx.get(url + path).json()["progress"] or {}).get("tried"))
         worker = children(first.pid)
