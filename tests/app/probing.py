@@ -19,14 +19,22 @@ SUBJECTS = {
     "hin_Deva": "नदी का पानी उबालें|अपने हाथ धोएँ|मक्का बोएँ|बाज़ार में मछली बेचें|बस में चढ़ें",
     "tha_Thai": "ต้มน้ำจากแม่น้ำ|ล้างมือของคุณ|ปลูกข้าวโพด|ขายปลาในตลาด|ขึ้นรถเมล์",
 }
-DOCUMENTS = [
-    Document(f"{lang[:3]}-{number}", text, lang)
-    for lang, texts in SUBJECTS.items()
-    for number, text in enumerate(texts.split("|"))
-]
-QUERIES = tuple(
-    ProbeQuery(f"q-{lang}", texts.split("|")[0], lang) for lang, texts in SUBJECTS.items()
-)
+
+
+def documents_of(subjects):
+    return [
+        Document(f"{lang[:3]}-{number}", text, lang)
+        for lang, texts in subjects.items()
+        for number, text in enumerate(texts.split("|"))
+    ]
+
+
+def queries_of(subjects):
+    """Ask for the first document of each language in its own words."""
+    return tuple(ProbeQuery(f"q-{lang}", t.split("|")[0], lang) for lang, t in subjects.items())
+
+
+DOCUMENTS, QUERIES = documents_of(SUBJECTS), queries_of(SUBJECTS)
 
 
 def fake_encode(texts):
@@ -50,6 +58,7 @@ class DictStore:
         self.documents = sorted(documents, key=lambda document: document.doc_id)
         self.vectors = encode([document.text for document in self.documents])
         self.depths = []
+        self.scans = 0
 
     def describe(self, name):
         if name != "demo":
@@ -61,6 +70,7 @@ class DictStore:
         return [by_id[doc_id] for doc_id in doc_ids if doc_id in by_id]
 
     def scan(self, name, after=None, limit=1000, *, vectors=False):
+        self.scans += 1
         spans = [[(0, len(document.text))] for document in self.documents]
         return Page(self.documents, spans, self.vectors, None)
 

@@ -1,7 +1,6 @@
 import dataclasses
 import json
 import time
-import zlib
 
 import numpy as np
 import pytest
@@ -9,7 +8,6 @@ import pytest
 from app.errors import InferenceError, InvalidInputError, NotFoundError
 from app.retrieval.documents import Document
 from app.retrieval.edge import EdgeStore
-from app.retrieval.store import Collection, Hit, Page
 from app.robustness.binomial import share_interval
 from app.robustness.probe import (
     Budget,
@@ -27,80 +25,18 @@ from app.text.normalize import normalize
 from app.text.perturbations.edits import apply_edits
 from app.text.perturbations.registry import FAMILIES
 
-DIM = 64
-SUBJECTS = {
-    "eng_Latn": "boil river water|wash your hands|plant maize|sell fish at market|ride the bus",
-    "swh_Latn": "chemsha maji ya mto|osha mikono yako|panda mahindi|uza samaki sokoni|panda basi",
-    "yor_Latn": "se omi odò|fọ ọwọ́ rẹ|gbin àgbàdo|ta ẹja ní ọjà|wọ ọkọ̀ akérò",
-    "rus_Cyrl": "кипятить воду из реки|мыть руки с мылом|сажать кукурузу|продавать рыбу|ехать",
-    "hin_Deva": "नदी का पानी उबालें|अपने हाथ धोएँ|मक्का बोएँ|बाज़ार में मछली बेचें|बस में चढ़ें",
+from .probing import DIM, SUBJECTS, DictStore, documents_of, fake_encode, queries_of
+from .probing import probe as probe_six
+
+MORE = {
     "tam_Taml": "ஆற்று நீரை கொதிக்க வை|கைகளைக் கழுவு|சோளம் நடு|மீன் விற்கவும்|பேருந்தில் ஏறு",
     "amh_Ethi": "የወንዝ ውሃ አፍላ|እጅህን ታጠብ|በቆሎ ዝራ|ዓሣ ሽጥ|አውቶቡስ ተሳፈር",
     "arb_Arab": "اغل ماء النهر|اغسل يديك|ازرع الذرة|بع السمك في السوق|اركب الحافلة",
-    "tha_Thai": "ต้มน้ำจากแม่น้ำ|ล้างมือของคุณ|ปลูกข้าวโพด|ขายปลาในตลาด|ขึ้นรถเมล์",
     "zho_Hans": "把河水烧开|用肥皂洗手|种植玉米|在市场上卖鱼|乘坐公共汽车",
     "kor_Hang": "강물을 끓이세요|손을 씻으세요|옥수수를 심으세요|시장에서 생선을 파세요|버스 타기",
     "zgh_Tfng": "ⴰⵎⴰⵏ ⵏ ⵡⴰⵙⵉⴼ|ⵙⵙⵉⵔⴷ ⵉⴼⴰⵙⵙⵏ|ⵥⵥⵓ ⴰⵙⵏⴳⴰⵔ|ⵣⵣⵏⵣ ⵉⵙⵍⵎⴰⵏ|ⴰⵎⵓⴷⴷⵓ ⴳ ⵓⵟⵓⴱⵉⵙ",
 }
-DOCUMENTS = [
-    Document(f"{lang[:3]}-{number}", text, lang)
-    for lang, texts in SUBJECTS.items()
-    for number, text in enumerate(texts.split("|"))
-]
-QUERIES = tuple(
-    ProbeQuery(f"q-{lang}", texts.split("|")[0], lang) for lang, texts in SUBJECTS.items()
-)
-
-
-def fake_encode(texts):
-    """Hashed character n-grams as unit rows: texts that share n-grams are near."""
-    rows = np.zeros((len(texts), DIM), dtype=np.float32)
-    for row, text in zip(rows, texts, strict=True):
-        assert text == normalize(text), "what is encoded is normalized"
-        padded = f" {text} "
-        for n in (1, 2, 3):
-            for start in range(len(padded) - n + 1):
-                code = zlib.crc32(padded[start : start + n].encode())
-                row[code % DIM] += 1 if code & 0x10000 else -1
-        row[0] += 0.01  # so that no row is zero
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-class DictStore:
-    """One collection, searched exactly."""
-
-    def __init__(self, documents: list[Document], encode=fake_encode):
-        self.documents = sorted(documents, key=lambda document: document.doc_id)
-        self.vectors = encode([document.text for document in self.documents])
-        self.depths = []
-        self.scans = 0
-
-    def describe(self, name):
-        if name != "demo":
-            raise NotFoundError(f"There is no collection {name}.")
-        return Collection(name, DIM, "fake@1", len(self.documents))
-
-    def get(self, name, doc_ids):
-        by_id = {document.doc_id: document for document in self.documents}
-        return [by_id[doc_id] for doc_id in doc_ids if doc_id in by_id]
-
-    def scan(self, name, after=None, limit=1000, *, vectors=False):
-        self.scans += 1
-        spans = [[(0, len(document.text))] for document in self.documents]
-        return Page(self.documents, spans, self.vectors, None)
-
-    def search(self, name, vectors, top_k, where=None, *, offset=0, exact=False):
-        self.depths.append(offset + top_k)
-        results = []
-        for vector in vectors:
-            scores = (self.vectors @ vector).round(6)
-            order = np.argsort(-scores, kind="stable")[: offset + top_k]
-            results.append(
-                [Hit(r, float(scores[i]), self.documents[i]) for r, i in enumerate(order, 1)][
-                    offset:
-                ]
-            )
-        return results
+DOCUMENTS, QUERIES = documents_of(SUBJECTS | MORE), queries_of(SUBJECTS | MORE)
 
 
 @pytest.fixture(scope="module")
@@ -108,15 +44,8 @@ def store():
     return DictStore(DOCUMENTS)
 
 
-def probe(store, queries=QUERIES, encode=fake_encode, cancelled=lambda: False, **chosen):
-    budget = Budget(
-        edits=chosen.pop("edits", 2),
-        queries=chosen.pop("tries", 48),
-        seconds=chosen.pop("seconds", 60.0),
-    )
-    chosen.setdefault("top_k", 3)
-    request = ProbeRequest("demo", tuple(queries), budget=budget, **chosen)
-    return run_probe(request, encode, store, cancelled=cancelled)
+def probe(store, queries=QUERIES, *arguments, **chosen):
+    return probe_six(store, queries, *arguments, **chosen)
 
 
 @pytest.fixture(scope="module")
