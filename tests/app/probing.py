@@ -8,7 +8,9 @@ from app.errors import NotFoundError
 from app.retrieval.documents import Document
 from app.retrieval.store import Collection, Hit, Page
 from app.robustness.probe import Budget, ProbeQuery, ProbeRequest, run_probe
+from app.robustness.ranking import SEARCH_DEPTH
 from app.text.normalize import normalize
+from app.text.perturbations.edits import apply_edits
 
 DIM = 64
 SUBJECTS = {
@@ -97,3 +99,28 @@ def probe(store, queries=QUERIES, encode=fake_encode, cancelled=lambda: False, *
     resources = {"resources": chosen.pop("resources")} if "resources" in chosen else {}
     request = ProbeRequest("demo", tuple(queries), budget=budget, **chosen)
     return run_probe(request, encode, store, cancelled=cancelled, **resources)
+
+
+def rank_by_search(store, text, relevant, encode=fake_encode):
+    """What a user sees who sends the text to be searched."""
+    (hits,) = store.search("demo", encode([normalize(text)]), SEARCH_DEPTH)
+    return next((hit.rank for hit in hits if hit.document.doc_id in relevant), None)
+
+
+def assert_results_hold(report, store, queries):
+    texts = {query.query_id: query.text for query in queries}
+    for result in report.results:
+        original = texts[result.query_id]
+        assert apply_edits(original, result.edits) == result.adversarial_text
+        rank = rank_by_search(store, result.adversarial_text, result.relevant)
+        assert rank == result.worst_rank
+        assert rank_by_search(store, original, result.relevant) == result.clean_rank
+        assert result.beyond_depth == (rank is None and result.outcome != "not_reached")
+        if result.outcome in ("success", "held"):
+            assert result.queries > 0
+            assert result.success == (rank is None or rank > report.top_k)
+            assert rank is None or rank >= result.clean_rank
+        else:
+            assert result.queries == 0
+            assert result.edits == ()
+            assert result.reason
