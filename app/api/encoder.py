@@ -1,11 +1,12 @@
 """What the service needs of an encoder; tests put fakes here."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.binding import BoundEncoder
 from app.encoder.encoded import Timings
 from app.retrieval.store import Encode
 from app.windows import TokenStarts
@@ -45,32 +46,12 @@ class Vectors(Protocol):
         ...
 
 
-class Encoder(Protocol):
+class Encoder(BoundEncoder, Protocol):
     """What the service needs of ``app.encoder.encoder.TextEncoder``."""
-
-    @property
-    def manifest(self) -> Any:
-        """The artifact's manifest, a pydantic model."""
-        ...
-
-    @property
-    def model_id(self) -> str:
-        """Name and content hash of the artifact."""
-        ...
-
-    @property
-    def dim(self) -> int:
-        """Length of a vector."""
-        ...
 
     @property
     def provider(self) -> str:
         """The execution provider in use."""
-        ...
-
-    @property
-    def precision(self) -> str:
-        """The precision in use."""
         ...
 
     @property
@@ -114,11 +95,6 @@ class Encoder(Protocol):
     @property
     def token_starts(self) -> TokenStarts:
         """Where the tokens of normalized texts begin, blocking."""
-        ...
-
-    @property
-    def document_room(self) -> int:
-        """Tokens of a document that are encoded for certain, its prompt not counted."""
         ...
 
     def healthy(self) -> str | None:
