@@ -1,0 +1,1 @@
+"""XTYNTEGRA: zero-shot retrieval across languages, clean, attacked and certified."""
