@@ -9,6 +9,7 @@ from html import escape
 
 from app.robustness.examples import worst_examples
 from app.robustness.markup import plain, show
+from app.robustness.page import page_of
 from app.robustness.pictures import certificates, rank_shifts, success_curves
 from app.robustness.reading import (
     Record,
@@ -24,7 +25,6 @@ from app.robustness.reading import (
     word,
     words,
 )
-from app.robustness.style import style_sheet
 from app.robustness.tables import group_names, groups_table, heat_map, results_sample
 from app.robustness.tables import white_box_table as white_box
 from app.text.perturbations.registry import FAMILIES
@@ -45,7 +45,6 @@ _BROKEN = {
     "vector_shift": "the query's vector so far that 1 \u2212 cosine is {t} or more",
 }
 _MOST_LIMITS = 60
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
 def to_html(report: object) -> str:
@@ -70,16 +69,7 @@ def to_html(report: object) -> str:
         ("What was not tested", _limits(checked)),
         ("Results", results_sample(checked)),
     )
-    body = "".join(f"<section><h2>{head}</h2>{content}</section>" for head, content in sections)
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        '<meta name="color-scheme" content="light dark">'
-        '<meta name="referrer" content="no-referrer">'
-        f"<title>{_title(checked)}</title><style>{style_sheet()}</style></head>"
-        f"<body><main>{_headline(checked)}{body}</main>{_origin(checked)}</body></html>\n"
-    )
+    return page_of(_title(checked), _headline(checked), sections, _origin(checked))
 
 
 def _title(report: Record) -> str:
@@ -93,6 +83,7 @@ def _headline(report: Record) -> str:
     overall = part(summary, "overall")
     by_lang, by_attack = (group_names(report, name) for name in ("by_lang", "by_attack"))
     eligible, broken = _goal(report)
+    sure = _confidence(report)
     if rate.n:
         lead = (
             f"<b>{rate.successes:,} of {rate.n:,} queries broke: <span class='together'>"
@@ -100,18 +91,19 @@ def _headline(report: Record) -> str:
         )
         means = (
             f"Counted are the queries that {eligible}. Such a query broke if an attack brought "
-            f"{broken}. In brackets is the interval in which the share lies with the confidence "
-            "that was asked for (95% unless asked otherwise)."
+            f"{broken}. In brackets is the interval in which the share lies with "
+            f"{sure}."
         )
     else:
         lead = "<b>No query could be attacked, so this probe says nothing of how it breaks.</b>"
         means = f"Counted would be the queries that {eligible}, and that some attack applies to."
     probed = (
-        f"Probed was the encoder {show(word(report, 'model'))} with {_many(overall, 'all')} in "
+        f"Probed was the encoder {show(word(report, 'model'))}{_collection(report)} with "
+        f"{_many(overall, 'all')} in "
         f"{len(by_lang):,} language{'' if len(by_lang) == 1 else 's'}, under {len(by_attack):,} "
         f"kind{'' if len(by_attack) == 1 else 's'} of attack; "
         f"{count(part(report, 'spent'), 'queries'):,} texts were encoded for it in "
-        f"{short(number(report, 'elapsed_s'))} seconds."
+        f"{short(number(report, 'elapsed_s'))} seconds.{_budget(report)}"
     )
     partial = word(report, "status") == "partial"
     cut = f"<p><b>Not complete:</b> {show(word(report, 'reason'))}</p>" if partial else ""
@@ -119,6 +111,34 @@ def _headline(report: Record) -> str:
         f"<h1>How queries break</h1><p>{probed}</p><p class='lead'>{lead}</p><p>{means}</p>{cut}"
         f"<dl>{_quality(summary)}{_chance(report)}</dl>"
     )
+
+
+def _collection(report: Record) -> str:
+    name = word(report, "collection")
+    return f" on the collection {show(name)}" if name else ""
+
+
+def _budget(report: Record) -> str:
+    """Write how hard the attacks were allowed to try; nothing where the report does not say."""
+    budget = part(report, "budget")
+    tries = _bounds(budget, (("edits", "edit"), ("queries", "tried text")))
+    whole = _bounds(budget, (("seconds", "second"), ("total_queries", "encoded text")))
+    each = f" An attack on a query had up to {tries}." if tries else ""
+    return each + (f" The whole probe had up to {whole}." if whole else "")
+
+
+def _bounds(budget: Record, names: tuple[tuple[str, str], ...]) -> str:
+    known = [(number(budget, name), what) for name, what in names]
+    return " and ".join(
+        f"{most:,g} {what}{'' if most == 1 else 's'}" for most, what in known if most is not None
+    )
+
+
+def _confidence(report: Record) -> str:
+    asked = number(part(report, "stats"), "confidence")
+    if asked is None:
+        return "the confidence that was asked for (95% unless asked otherwise)"
+    return f"a confidence of {100 * asked:g}%"
 
 
 def _goal(report: Record) -> tuple[str, str]:

@@ -255,6 +255,7 @@ def test_to_html_hostile_text_everywhere_stays_text(text):
         white_box=[{"attack": text, "ball": text, "epsilon": 1, "trigger": text, "note": text}],
         languages={"macro": 0.5, "worst": text, "worst_rate": 0.5, "few": [text], "languages": 1},
         digest={"config": text, "results": text},
+        collection=text,
     )
     report["summary"]["by_attack"] = report["summary"]["by_lang"] = {text: a_cell(1, 2)}
     html = to_html(report)
@@ -346,6 +347,20 @@ def test_to_html_languages_stand_by_share_and_those_without_one_last() -> None:
     assert [row[0] for row in rows] == ["ccc", "bbb", "aaa"]
 
 
+def test_to_html_collection_budget_and_confidence_are_named_where_known() -> None:
+    budget = {"edits": 1, "queries": 64, "seconds": 20.0, "total_queries": None}
+    known = {"collection": "<b>mine", "budget": budget, "stats": {"confidence": 0.9}}
+    page = Page(to_html(a_report(a_result("a"), **known)))
+    assert "Probed was the encoder fake@1 on the collection <b>mine with 4 queries" in page.text
+    assert "An attack on a query had up to 1 edit and 64 tried texts." in page.text
+    assert "The whole probe had up to 20 seconds." in page.text
+    assert "the share lies with a confidence of 90%." in page.text
+    older = Page(to_html(a_report(a_result("a"))))
+    assert "Probed was the encoder fake@1 with 4 queries" in older.text
+    assert "had up to" not in older.text
+    assert "with the confidence that was asked for (95% unless asked otherwise)." in older.text
+
+
 def test_to_html_partial_report_says_why():
     page = Page(to_html(a_report(status="partial", reason="Time ran out.")))
     assert "Not complete: Time ran out." in page.text
@@ -361,6 +376,9 @@ def test_to_html_partial_report_says_why():
         {"model": 3},
         {"top_k": 1.5},
         {"certificates": [{"queries": [{"radius": True}]}]},
+        {"collection": 3},
+        {"budget": {"edits": "many"}},
+        {"stats": 0.9},
     ],
 )
 def test_to_html_field_of_another_type_is_refused_by_name(changes):
