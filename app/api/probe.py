@@ -11,7 +11,8 @@ from app.api.bodies import StrictRoute
 from app.api.dependencies import OpenService
 from app.api.jobs import JobReply, accepted
 from app.api.limits import answer_in_time, clean_texts
-from app.api.probe_wire import ProbeReply, ProbeWire, as_request, describe_report
+from app.api.probe_reply import ProbeReply, describe_report
+from app.api.probe_wire import ProbeWire, as_request
 from app.api.problems import responses
 from app.api.running import encode, require_documents, run_apart
 from app.api.state import Service

@@ -1,27 +1,15 @@
-"""What goes over the wire at ``/probe``: the request's fields, and the report's."""
+"""What is asked over the wire at ``/probe``; what is answered is in ``probe_reply``."""
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from app.api.wire import CollectionName, DocId, Lang, Reply, Wire
+from app.api.wire import CollectionName, DocId, Lang, Wire
 from app.retrieval.store import MAX_TOP_K
 from app.robustness import request as asked
-from app.robustness.bootstrap import Estimate
-from app.robustness.findings import (
-    CertificateReport,
-    Curves,
-    Digest,
-    Findings,
-    InnerReport,
-    LangAttack,
-    SeedSpread,
-)
-from app.robustness.macro import Languages
-from app.robustness.report import Cell, ProbeReport, ProbeResult, Quality, Rate, Spent
-from app.robustness.request import GoalChoice, ProbeQuery, ProbeRequest
+from app.robustness.request import ProbeQuery, ProbeRequest
 from app.settings import MAX_ITEMS
 from app.text.perturbations.registry import FAMILIES
 
@@ -210,51 +198,6 @@ class ProbeWire(Wire):
     background: bool = Field(
         default=False, description="answer at once with a job; a large probe becomes one anyway"
     )
-
-
-class SummaryReply(Reply):
-    """The probe in numbers: all queries, each by the worst of its attacks; then by cell."""
-
-    clean: Quality
-    attacked: Quality
-    attack_success_rate: Rate
-    overall: Cell
-    by_attack: dict[str, Cell]
-    by_lang: dict[str, Cell]
-
-
-class ProbeReply(Reply):
-    """What broke, and what the numbers do not show."""
-
-    model: str
-    seed: int
-    top_k: int
-    search_depth: int = Field(description="ranks beyond are not told apart")
-    status: Literal["complete", "partial"]
-    reason: str | None = Field(description="why it is partial")
-    elapsed_s: float
-    spent: Spent
-    goal: GoalChoice
-    summary: SummaryReply
-    curves: Curves = Field(description="success against texts tried and against edits")
-    cells: list[LangAttack] = Field(description="each language under each attack")
-    languages: Languages | None = Field(description="their mean, and the worst of them")
-    seeds: SeedSpread | None = Field(description="success rates under the seeds that were run")
-    recall_drop: Estimate = Field(description="clean less attacked recall, with its interval")
-    white_box: list[InnerReport]
-    certificates: list[CertificateReport]
-    digest: Digest
-    limits: list[str] = Field(description="what the numbers do not show")
-    results: list[ProbeResult]
-
-
-def describe_report(report: ProbeReport) -> Mapping[str, Any]:
-    """Write a report as it goes on the wire."""
-    summary, findings = report.summary, report.findings
-    own = set(Findings.__slots__)
-    return {
-        name: getattr(findings if name in own else report, name) for name in ProbeReply.model_fields
-    } | {"summary": {name: getattr(summary, name) for name in SummaryReply.model_fields}}
 
 
 def as_request(body: ProbeWire, max_chars: int) -> ProbeRequest:

@@ -12,6 +12,7 @@ from app.robustness.reading import (
     check_report,
     flag,
     number,
+    part,
     parts,
     word,
     words,
@@ -48,6 +49,12 @@ COLUMNS = {
     "adversarial": "the worst text, guarded; empty for noise on embeddings",
     "adversarial_escaped": "the worst text with unseen characters escaped: exact",
     "edits_json": "the edits as a JSON list: start, end, before, after",
+    "collection": "which was probed",
+    "budget_edits": "most edits in one text",
+    "budget_queries": "most texts tried for each query under each attack",
+    "budget_seconds": "time for all of it",
+    "budget_total_queries": "most texts sent to the encoder in all; empty: any number",
+    "confidence": "of the intervals in the report",
 }
 """Each column, in order, and what it holds; a cell is empty where there is no value."""
 
@@ -71,8 +78,9 @@ def to_csv(report: object) -> str:
     table = io.StringIO()
     writer = csv.writer(table, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
     writer.writerow(COLUMNS)
+    asked = _asked(checked)
     for stage, result in _results(checked):
-        row = _row(stage, result)
+        row = _row(stage, result) | asked
         writer.writerow([row[name] for name in COLUMNS])
     return table.getvalue()
 
@@ -109,6 +117,15 @@ def _results(report: Record) -> Iterator[tuple[str, Record]]:
             yield "white_box", {"queries": result.get("calls")} | dict(result) | shared
 
 
+def _asked(report: Record) -> dict[str, str]:
+    """What all rows have in common, so that tables of several probes can be put together."""
+    budget, stats = part(report, "budget"), part(report, "stats")
+    numbers = {f"budget_{name}": number(budget, name) for name in _BUDGET}
+    numbers["confidence"] = number(stats, "confidence")
+    told = {name: "" if value is None else str(value) for name, value in numbers.items()}
+    return {"collection": guard(word(report, "collection") or "")} | told
+
+
 def _row(stage: str, result: Record) -> dict[str, str]:
     edits = edits_of(result)
     text = word(result, "adversarial_text")
@@ -129,6 +146,7 @@ def _row(stage: str, result: Record) -> dict[str, str]:
     return row
 
 
+_BUDGET = ("edits", "queries", "seconds", "total_queries")
 _NUMBERS = (
     "epsilon",
     "seed",

@@ -275,6 +275,9 @@ class _Run:
             white_box=tuple(inner),
             certificates=tuple(certificates),
             digest=digest_of(request, self._collection, results, inner, certificates),
+            collection=request.collection,
+            budget=budget,
+            stats=request.stats,
         )
 
     def _second_encoder(self) -> Judge | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from app.robustness.findings import CertificateReport, Digest, Findings, InnerReport
-from app.robustness.request import GoalChoice
+from app.robustness.request import Budget, GoalChoice, StatsChoice
 from app.text.perturbations.edits import Edit
 
 Outcome = Literal["success", "held", "not_eligible", "not_applicable", "not_reached"]
@@ -212,6 +212,9 @@ class ProbeReport:
         white_box: One for each white-box attack and radius; empty if none was asked for.
         certificates: The output margin, and those asked for.
         digest: Of what was asked and what came out.
+        collection: Which was probed.
+        budget: As asked.
+        stats: As asked: the confidence of all intervals.
     """
 
     model: str
@@ -230,3 +233,6 @@ class ProbeReport:
     white_box: tuple[InnerReport, ...]
     certificates: tuple[CertificateReport, ...]
     digest: Digest
+    collection: str
+    budget: Budget
+    stats: StatsChoice

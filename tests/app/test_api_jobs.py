@@ -90,6 +90,9 @@ async def test_job_in_its_process_reports_what_a_probe_answers(start: Any) -> No
     assert found.keys() == waited.keys()
     assert found["results"] == waited["results"]
     assert found["summary"] == waited["summary"]
+    asked = ("collection", "budget", "stats")
+    assert [found[name] for name in asked] == [waited[name] for name in asked]
+    assert found["collection"] == "a"
     assert job["brief"]["attack_success_rate"] == found["summary"]["attack_success_rate"]
     assert job["queries"] == 1
     assert "tyntegra_probe_jobs 0.0" in metrics

@@ -42,12 +42,15 @@ async def post(running: Any, **changes: Any) -> Any:
 async def test_probe_answers_each_query_under_each_attack(start: Any) -> None:
     async with start() as running:
         await fill(running)
-        response = await post(running)
+        response = await post(running, stats={"confidence": 0.9})
         metrics = (await running.client.get("/metrics")).text
     answer = response.json()
     assert response.status_code == 200
     assert [result["attack"] for result in answer["results"]] == ["typo", "spacing"]
     assert answer["seed"] == 3
+    assert answer["collection"] == "a"
+    assert answer["budget"] == BODY["budget"] | {"total_queries": None}
+    assert answer["stats"] == {"confidence": 0.9, "bootstrap": 2000}
     assert answer["model"] == "fake@000000000000"
     assert answer["status"] == "complete"
     assert set(answer["summary"]) >= {"clean", "attacked", "attack_success_rate", "by_attack"}

@@ -97,6 +97,17 @@ def test_to_csv_white_box_results_are_rows_of_their_own():
     assert found == ["white_box", "pgd", "0.1", "text", "5", ""]
 
 
+def test_to_csv_rows_say_what_was_asked():
+    budget = {"edits": 3, "queries": 32, "seconds": 7.5, "total_queries": None}
+    asked = {"collection": "=books", "budget": budget, "stats": {"confidence": 0.9}}
+    row = read(to_csv(a_report(a_result("a"), **asked)))[0]
+    names = ("collection", "budget_edits", "budget_queries", "budget_seconds", "confidence")
+    assert [row[name] for name in names] == ["'=books", "3", "32", "7.5", "0.9"]
+    assert row["budget_total_queries"] == ""
+    old = read(to_csv(a_report(a_result("a"))))[0]
+    assert [old[name] for name in names] == [""] * 5
+
+
 def test_to_csv_edits_that_do_not_fit_leave_the_query_empty():
     result = a_result("boil", (0, 1, "p")) | {"adversarial_text": "xyz"}
     row = read(to_csv(a_report(result)))[0]
