@@ -32,6 +32,7 @@ class Endpoint:
         model: The model to ask for.
         cancelled: Asked before each call whether to stop.
         deadline: When to stop at the latest, by ``time.monotonic``.
+        key: API key, if the service asks for one.
         transport: Another way to send, for tests.
     """
 
@@ -42,6 +43,7 @@ class Endpoint:
         *,
         cancelled: Callable[[], bool] = lambda: False,
         deadline: float = float("inf"),
+        key: str | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._url, self._model = url, model
@@ -49,7 +51,11 @@ class Endpoint:
         self._dim: int | None = None
         # No proxies and credentials of the environment: the address is meant as it stands.
         self._http = httpx.Client(
-            follow_redirects=False, trust_env=False, transport=transport, timeout=CALL_S
+            follow_redirects=False,
+            trust_env=False,
+            transport=transport,
+            timeout=CALL_S,
+            headers={"authorization": f"Bearer {key}"} if key else {},
         )
 
     def __enter__(self) -> Self:
@@ -97,7 +103,7 @@ class Endpoint:
         if status != 200:
             raise InvalidInputError(
                 f"The other service answered {status}; expected 200: check the model's name, and "
-                "that the service asks for no key."
+                "whether the service asks for a key."
             )
         return self._rows(content, len(texts))
 
