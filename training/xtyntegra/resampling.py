@@ -106,7 +106,7 @@ class Clusters:
         if self.count < 2:
             unknown = np.full(len(value), np.nan)
             return Estimates(value, unknown, unknown, unknown)
-        means = _redraw(sums, self._totals, drawing)  # (resamples, columns)
+        means = redraw(sums, self._totals, drawing)  # (resamples, columns)
         tail = (1.0 - drawing.confidence) / 2
         low, high = np.quantile(means, [tail, 1.0 - tail], axis=0)
         fewer = np.minimum((means <= 0.0).sum(axis=0), (means >= 0.0).sum(axis=0))
@@ -114,8 +114,17 @@ class Clusters:
         return Estimates(value, low, high, p_value)
 
 
-def _redraw(sums: Floats, totals: Floats, drawing: Drawing) -> Floats:
-    """Mean of each column in each resample, shape (resamples, columns)."""
+def redraw(sums: Floats, totals: Floats, drawing: Drawing) -> Floats:
+    """Draw ids anew, and average.
+
+    Args:
+        sums: Of the values of each id, weighted as wished, shape (ids, columns).
+        totals: Of the weights of each id, shape (ids,).
+        drawing: How to draw.
+
+    Returns:
+        Mean of each column in each resample, shape (resamples, columns).
+    """
     joined = np.column_stack([sums, totals])
     if len(sums) <= _CACHED:
         drawn = _counts(len(sums), drawing.seed, drawing.resamples) @ joined

@@ -81,9 +81,11 @@ def test_open_encoder_of_something_else_is_refused(tmp_path: Path, content: str 
     elif content == "folder":
         path.mkdir()
         (path / "notes.txt").write_text("x")
-    with pytest.raises(BenchmarkError, match=r"expected an artifact .* or the URL"):
-        with open_encoder(str(path)):
-            pass
+    with (
+        pytest.raises(BenchmarkError, match=r"expected an artifact .* or the URL"),
+        open_encoder(str(path)),
+    ):
+        pass
 
 
 def test_open_encoder_of_a_damaged_artifact_says_which_file(tmp_path: Path) -> None:
@@ -102,16 +104,22 @@ def test_open_encoder_of_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None
 
 
 def test_open_encoder_refuses_choices_without_effect(tmp_path: Path) -> None:
-    with pytest.raises(BenchmarkError, match="--pooling"):
-        with open_encoder(str(DEFAULT), Opening(pooling="cls")):
-            pass
+    with (
+        pytest.raises(BenchmarkError, match="--pooling"),
+        open_encoder(str(DEFAULT), Opening(pooling="cls")),
+    ):
+        pass
     save_tiny(tmp_path, {})
-    with pytest.raises(BenchmarkError, match="--model"):
-        with open_encoder(str(tmp_path), Opening(model="name")):
-            pass
-    with pytest.raises(BenchmarkError, match="prompts"):
-        with open_encoder("http://127.0.0.1:9", Opening(prompts={"query": "q: "})):
-            pass
+    with (
+        pytest.raises(BenchmarkError, match="--model"),
+        open_encoder(str(tmp_path), Opening(model="name")),
+    ):
+        pass
+    with (
+        pytest.raises(BenchmarkError, match="prompts"),
+        open_encoder("http://127.0.0.1:9", Opening(prompts={"query": "q: "})),
+    ):
+        pass
 
 
 class FakeTyntegra:
@@ -160,15 +168,19 @@ def test_open_remote_cuts_requests_by_their_bytes_too() -> None:
 
 def test_open_remote_of_another_service_says_how_to_ask_it() -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(404, text="not here"))
-    with pytest.raises(BenchmarkError, match="--model NAME"):
-        with open_remote("http://x", None, {}, None, transport):
-            pass
+    with (
+        pytest.raises(BenchmarkError, match="--model NAME"),
+        open_remote("http://x", None, {}, None, transport),
+    ):
+        pass
 
 
 def test_open_remote_without_a_service_says_so() -> None:
-    with pytest.raises(NotReadyError, match="No answer from"):
-        with open_encoder("http://127.0.0.1:9"):
-            pass
+    with (
+        pytest.raises(NotReadyError, match="No answer from"),
+        open_encoder("http://127.0.0.1:9"),
+    ):
+        pass
 
 
 def test_open_remote_of_v1_embeddings_sends_model_key_and_prompts() -> None:
@@ -190,6 +202,8 @@ def test_open_remote_of_v1_embeddings_sends_model_key_and_prompts() -> None:
 
 def test_open_remote_of_v1_embeddings_that_refuses_says_what_to_check() -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(401))
-    with open_remote("http://x", "e5", {}, None, transport) as found:
-        with pytest.raises(InvalidInputError, match="401"):
-            found.encode_query(["a"])
+    with (
+        open_remote("http://x", "e5", {}, None, transport) as found,
+        pytest.raises(InvalidInputError, match="401"),
+    ):
+        found.encode_query(["a"])
