@@ -8,6 +8,7 @@ Where it lacks some, they are neither queries nor documents.
 """
 
 from collections.abc import Collection
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -49,12 +50,18 @@ def load(data: Path, languages: Collection[str] = ()) -> list[Cell]:
     return [cell for lang in chosen for cell in _cells(lang, pairs[lang], pool, row_of)]
 
 
+@cache
+def _ids(rows: tuple[int, ...]) -> tuple[str, ...]:
+    """Name English sentences; languages that have the same ones share the names."""
+    return tuple(f"{NAME}:{row}" for row in rows)
+
+
 def _cells(
     lang: str, pairs: list[tuple[str, str]], english: Pool, row_of: dict[str, int]
 ) -> tuple[Cell, Cell]:
     rows = [row_of[text] for text, _ in pairs]
     translations = [text for _, text in pairs]
-    ids = [f"{NAME}:{row}" for row in rows]
+    ids = _ids(tuple(rows))
     answers = list(np.array(rows, dtype=np.intp).reshape(-1, 1))
     to = Cell(NAME, "to-english", lang, ENGLISH, translations, ids, english, answers)
     names = [f"{row}.{number}" for number, row in enumerate(rows)]
@@ -69,7 +76,7 @@ def _cells(
         ENGLISH,
         lang,
         [english.texts[row] for row in asked],
-        [f"{NAME}:{row}" for row in asked],
+        _ids(tuple(asked)),
         pool,
         [np.array(found[row], dtype=np.intp) for row in asked],
     )

@@ -13,6 +13,7 @@ import gzip
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +105,22 @@ def _cell(
         for name in asked.questions
     ]
     texts = [text for text, _ in asked.questions.values()]
-    ids = [f"{NAME}:{name}" for name in asked.questions]
-    return Cell(NAME, setting, asked.lang, document_lang, texts, ids, pool, relevant)
+    return Cell(
+        NAME,
+        setting,
+        asked.lang,
+        document_lang,
+        texts,
+        _ids(tuple(asked.questions)),
+        pool,
+        relevant,
+    )
+
+
+@cache
+def _ids(questions: tuple[str, ...]) -> tuple[str, ...]:
+    """Name questions; languages that have them in the same order share the names."""
+    return tuple(f"{NAME}:{name}" for name in questions)
 
 
 def _read(path: Path, lang: str) -> _Language:

@@ -17,7 +17,8 @@ QUERIES = 40
 def spread_scores(seed: int) -> NDArray[np.float32]:
     """Scores far enough apart that none are a tie, which both libraries break their own way."""
     generator = np.random.default_rng(seed)
-    return np.stack([generator.permutation(DOCUMENTS) for _ in range(QUERIES)]) / np.float32(512)
+    orders = np.stack([generator.permutation(DOCUMENTS) for _ in range(QUERIES)])
+    return orders.astype(np.float32) / 512
 
 
 def random_cell(most_relevant: int, excluded: int, seed: int) -> Cell:
