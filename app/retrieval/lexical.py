@@ -19,10 +19,16 @@ References:
 import hashlib
 import itertools
 import math
+import threading
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import cast
 
+import numpy as np
+
+from app.retrieval import wording
 from app.retrieval.words import forms_of, joined_in, simplify, single_clusters_in, words_in
 
 K1 = 0.9
@@ -32,6 +38,15 @@ MEAN_LENGTH = 64
 JOINED_WEIGHT = 2.0
 """What punctuation joins counts so much in a query: ``AB-12.7`` more than its parts elsewhere."""
 _REMEMBERED_CHARS = 64
+_REMEMBERED_WORDS = 1 << 17
+"""About 30 MB."""
+_FEW = 4
+"""So few texts are quicker one by one."""
+_AT_ONCE_CHARS = 1 << 18
+_SHIFT, _TOKEN = np.uint64(32), np.uint64((1 << 32) - 1)
+_known: dict[str, tuple[int, ...]] = {}
+"""Tokens of words, those of several forms under both."""
+_remembering = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +73,62 @@ def document_weights(text: str) -> Sparse:
     length = K1 * (1 - B + B * len(words) / MEAN_LENGTH)
     indices = sorted(counts)
     return Sparse(indices, [counts[t] * (K1 + 1) / (counts[t] + length) for t in indices])
+
+
+def weights_of(texts: Sequence[str]) -> list[Sparse]:
+    """Weigh the tokens of many passages, each as ``document_weights`` does, in half the time."""
+    if len(texts) < _FEW:
+        return list(map(document_weights, texts))
+    weighed: list[Sparse] = []
+    some, size = list[str](), 0
+    for text in texts:
+        some.append(simplify(text))
+        size += len(text)
+        if size > _AT_ONCE_CHARS:
+            weighed += _weigh(some)
+            some, size = [], 0
+    return weighed + _weigh(some) if some else weighed
+
+
+def _weigh(simple: Sequence[str]) -> list[Sparse]:
+    found = wording.split(simple)
+    ids = _ids_of(set(found.words))
+    tokens = [ids[word] for word in found.words]
+    owners = np.repeat(found.owners, np.fromiter(map(len, tokens), np.intp, len(tokens)))
+    flat = np.fromiter(itertools.chain.from_iterable(tokens), np.uint64, len(owners))
+    pairs, counts = np.unique(owners.astype(np.uint64) << _SHIFT | flat, return_counts=True)
+    of = (pairs >> _SHIFT).astype(np.intp)
+    lengths = K1 * (1 - B + B * found.lengths / MEAN_LENGTH)
+    values = (counts * (K1 + 1) / (counts + lengths[of])).tolist()
+    indices = (pairs & _TOKEN).tolist()
+    ends = np.cumsum(np.bincount(of, minlength=len(simple))).tolist()
+    return [
+        Sparse(indices[a:b], values[a:b]) for a, b in itertools.pairwise(itertools.chain([0], ends))
+    ]
+
+
+def _ids_of(words: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """Look up the tokens of words, those of most words in memory."""
+    known = _known.get
+    found = {word: known(word) for word in words}
+    new = [word for word, ids in found.items() if ids is None]
+    plain = wording.plain_forms(new)
+    digests = b"".join(map(_digest, itertools.chain(new, plain.values())))
+    ids = np.frombuffer(digests, ">u4").tolist()
+    made: dict[str, tuple[int, ...]] = dict(zip(new, zip(ids, strict=True), strict=False))
+    for word, second in zip(plain, ids[len(new) :], strict=True):
+        made[word] += (second,)
+    _remember(made)
+    found.update(made)
+    return cast("dict[str, tuple[int, ...]]", found)
+
+
+def _remember(made: Mapping[str, tuple[int, ...]]) -> None:
+    with _remembering:
+        _known.update({w: ids for w, ids in made.items() if len(w) <= _REMEMBERED_CHARS})
+        if len(_known) > _REMEMBERED_WORDS:  # The older half goes
+            for word in list(itertools.islice(_known, len(_known) // 2)):
+                del _known[word]
 
 
 def query_weights(text: str) -> Sparse:
@@ -90,9 +161,16 @@ def token_id(token: str) -> int:
 
 
 def _id(token: str) -> int:
-    # A lone surrogate can stand in a text that no API has seen; it is a character like any other.
-    encoded = token.encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(encoded, digest_size=4).digest(), "big")
+    return int.from_bytes(_digest(token), "big")
+
+
+def _digest(token: str) -> bytes:
+    try:
+        encoded = token.encode()
+    except UnicodeEncodeError:
+        # A lone surrogate can stand in a text that no API has seen; a character like any other.
+        encoded = token.encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(encoded, digest_size=4).digest()
 
 
 _remembered_id = lru_cache(maxsize=1 << 16)(_id)

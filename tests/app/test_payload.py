@@ -167,3 +167,10 @@ def test_probe_lets_rounding_pass_and_finds_a_changed_number(dim):
         assert is_probe(exact, stored, dim)
         assert not is_probe(exact + 4e-4, stored, dim)
         assert not is_probe(math.nan, stored, dim)
+
+
+@pytest.mark.parametrize("doc_id", ["d", "ọ̀nà", "x" * 512])
+def test_point_ids_are_those_of_uuid5_with_room_for_passages(doc_id):
+    named = uuid.uuid5(uuid.UUID("6f1b8a52-2d1e-5f0c-9a37-4c1f6d0e7b11"), doc_id).int
+    first = named - named % 1024
+    assert point_ids(doc_id, 3) == [str(uuid.UUID(int=first + part)) for part in range(3)]

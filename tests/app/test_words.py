@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.retrieval.lexical import document_weights, query_weights
+from app.retrieval.lexical import document_weights, query_weights, weights_of
 from app.retrieval.words import forms_of, joined_in, simplify, single_clusters_in, words_in
 
 LONG = 100_000
@@ -186,6 +186,10 @@ def test_weights_of_a_hard_text_take_linear_time(name: str) -> None:
     document_weights(HARD[name])
     query_weights(HARD[name])
     assert time.process_time() - begun < MOST_S
+    begun = time.process_time()
+    together = weights_of([HARD[name], "a", "ñ", "b"])
+    assert time.process_time() - begun < MOST_S
+    assert together[0] == document_weights(HARD[name])
 
 
 def test_weights_of_random_repetitions_take_linear_time() -> None:

@@ -21,7 +21,7 @@ from app.retrieval.edge.format1 import entries_of
 from app.retrieval.edge.shard import Shard
 from app.retrieval.edge.tally import Tally
 from app.retrieval.edge.writer import BATCH, count_documents
-from app.retrieval.payload import is_probe, parts_of, probe_signs, to_rows
+from app.retrieval.payload import is_probe, parts_of, probe_signs, rows_of
 from app.retrieval.store import MAX_SPANS
 
 _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
@@ -75,7 +75,7 @@ def migrate(directory: Path, old_name: str, new_name: str, dim: int) -> Account:
     account, words = Account(), array("I")
     entries_left = entries_of(old.scan(vectors=("",)))
     while entries := list(islice(entries_left, BATCH)):
-        rows = [row for entry in entries for row in to_rows(entry)]
+        rows = [row for one in rows_of(entries) for row in one]
         new.upsert(rows)
         account = account.with_written((1, row.payload["check"]) for row in rows)
         for row in rows:

@@ -23,7 +23,7 @@ from app.retrieval.edge.layout import CollectionMeta
 from app.retrieval.edge.rows import Row
 from app.retrieval.edge.shard import Shard
 from app.retrieval.edge.tally import Tally
-from app.retrieval.payload import WORDS, PointRow, parts_of, passage_ids, point_ids, to_rows
+from app.retrieval.payload import WORDS, PointRow, parts_of, passage_ids, point_ids, rows_of
 
 BATCH = 1_000
 FLUSH_AFTER = 5_000
@@ -45,7 +45,7 @@ class Writer:
             entries: The documents, each once.
             meta: The collection as it was when they were checked.
         """
-        documents = [to_rows(entry) for entry in entries]
+        documents = rows_of(entries)
         with self._held.writing:
             shard = self._held.require_open()
             if (self._held.meta.model, self._held.meta.dim) != (meta.model, meta.dim):

@@ -16,7 +16,7 @@ from app.errors import InvalidInputError
 from app.retrieval.checks import Entry
 from app.retrieval.documents import Document, MetadataValue
 from app.retrieval.filters import script_of_document
-from app.retrieval.lexical import document_weights
+from app.retrieval.lexical import weights_of
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
 TRAILER = struct.pack("!h", -1)
@@ -131,12 +131,14 @@ def passage_rows(entries: Sequence[Entry], first: int) -> tuple[list[bytes], byt
     owners: list[NDArray[np.int64]] = []
     tokens: list[NDArray[np.int32]] = []
     weights: list[list[float]] = []
+    texts = [entry.document.text[a:b] for entry in entries for a, b in entry.spans]
+    words = iter(weights_of(texts))
     for entry in entries:
         name = entry.document.doc_id.encode()
         raw = entry.vectors.astype(">f4").tobytes()
         size = len(raw) // len(entry.spans)
         for number, (start, stop) in enumerate(entry.spans):
-            sparse = document_weights(entry.document.text[start:stop])
+            sparse = next(words)
             ids = signed(sparse.indices)
             key = first + len(passages)
             vector = struct.pack("!hh", size // 4, 0) + raw[number * size : (number + 1) * size]
