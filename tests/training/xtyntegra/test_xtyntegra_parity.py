@@ -18,7 +18,7 @@ def spread_scores(seed: int) -> NDArray[np.float32]:
     """Scores far enough apart that none are a tie, which both libraries break their own way."""
     generator = np.random.default_rng(seed)
     orders = np.stack([generator.permutation(DOCUMENTS) for _ in range(QUERIES)])
-    return orders.astype(np.float32) / 512
+    return np.array(orders / 512, dtype=np.float32)
 
 
 def random_cell(most_relevant: int, excluded: int, seed: int) -> Cell:
