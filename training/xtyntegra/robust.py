@@ -32,6 +32,7 @@ from training.xtyntegra.encoders import OpenEncoder
 from training.xtyntegra.known import KnownTexts
 from training.xtyntegra.measure import Measured
 from training.xtyntegra.outcomes import HEADLINE
+from training.xtyntegra.perturbed import SHARED_FAMILIES
 from training.xtyntegra.plan import Plan, sample
 from training.xtyntegra.resampling import Drawing
 from training.xtyntegra.searched import search_cell
@@ -86,6 +87,7 @@ class Robustness:
         self._texts = TextAttacks(plan, folder, drawing, known=known, accept_changed=accept_changed)
         self._access: Access | None = None
         self._why: list[dict[str, str]] = []
+        self._left: list[dict[str, str]] = []
         if plan.epsilons or plan.smoothing:
             opened = open_inside(encoder)
             if isinstance(opened, str):
@@ -101,6 +103,7 @@ class Robustness:
     ) -> None:
         """Make or read the perturbed queries of all cells; see ``TextAttacks.prepare``."""
         self._texts.prepare(cells, progress, workers)
+        self._left = _left_out(self._plan, cells)
 
     @property
     def attacks(self) -> list[dict[str, Any]]:
@@ -120,7 +123,7 @@ class Robustness:
     @property
     def not_measured(self) -> list[dict[str, str]]:
         """For ``not_measured`` of a result: what no cell has."""
-        return [*self._texts.not_measured, *self._why]
+        return [*self._texts.not_measured, *self._why, *self._left]
 
     def on(
         self, cells: Sequence[Cell], clean: Mapping[str, Measured], vectors: Vectors
@@ -192,6 +195,29 @@ class Robustness:
             noise = Noise(plan.smoothing, plan.samples, plan.seed)
             proven = smoothed_radii(self._access, documents, inner, noise)
             part.certified += certified_entries(inner, SMOOTHED, proven, plan.smoothed_radii)
+
+
+def _left_out(plan: Plan, cells: Sequence[Cell]) -> list[dict[str, str]]:
+    """Name what the plan leaves out, so that nobody takes it for measured."""
+    left: dict[str, int] = {}
+    for cell in cells:
+        if not plan.covers(cell):
+            name = f"{cell.task}/{cell.setting}"
+            left[name] = left.get(name, 0) + 1
+    found = [
+        {"what": f"attacks on {count} cells of {name}", "why": "the plan does not attack them"}
+        for name, count in sorted(left.items())
+    ]
+    if families := [name for name in SHARED_FAMILIES if name not in plan.families]:
+        why = "the plan does not have them"
+        found.append({"what": f"attacks by {', '.join(families)}", "why": why})
+    why = "its texts depend on the model, so no two models would be asked the same"
+    found.append({"what": "attacks by token_neighbor", "why": why})
+    if not plan.epsilons:
+        found.append({"what": "white-box", "why": "the plan has no epsilons"})
+    if not plan.smoothing:
+        found.append({"what": SMOOTHED, "why": "the plan does not smooth"})
+    return found
 
 
 def _least_shifts(
