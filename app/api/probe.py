@@ -20,13 +20,9 @@ from app.api.wire import JSON
 from app.errors import InvalidInputError, TooLargeError
 from app.probing.isolated import Outcome
 from app.retrieval.store import VectorStore
+from app.robustness.attacks import AttackInfo, list_attacks
 from app.robustness.checks import require_probe
-from app.robustness.probe import (
-    AttackInfo,
-    ProbeReport,
-    list_attacks,
-    run_probe,
-)
+from app.robustness.probe import ProbeReport, run_probe
 from app.robustness.request import MAX_QUERIES
 from app.robustness.resources import Access, Resources
 from app.settings import Settings

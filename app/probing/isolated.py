@@ -19,19 +19,23 @@ from pathlib import Path
 from typing import Any
 
 from app import errors
-from app.errors import InferenceError, ServiceError
+from app.errors import InferenceError, NotReadyError, ServiceError
 from app.probing.courtesy import Courtesy
 from app.retrieval.store import Encode, Hit, VectorStore
 from app.robustness.request import ProbeRequest
 
 READS = frozenset({"describe", "search", "get", "scan", "count", "languages", "match"})
 """What a probe may ask of a store; nothing of it writes."""
-GRACE_S = 5.0
+GRACE_S = 20.0
 """How long a probe that was canceled may take to write what it has; then it is killed."""
 _POLL_S = 0.05
 _MOST_HITS = 2048
 """Hits of one slice of a search: they are copied with the lock held."""
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class CanceledError(NotReadyError):
+    """A probe was canceled before it had searched for anything, so there is nothing to report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,7 @@ def run_isolated(
         progress: Is told how far it is.
 
     Raises:
+        CanceledError: If it was canceled before it had searched for anything.
         ServiceError: As the probe said, or that its process ended before it did.
     """
     ours, theirs = socket.socketpair()
@@ -146,12 +151,16 @@ class _Guest:
         self._progress = progress
         self._encode = host.courtesy.encode(host.encode)
         self._told_at: float | None = None
+        self._searched = False
 
     def attend(self, task: Task, cancelled: Callable[[], bool]) -> Outcome:
         self._pipe.send(task)
         while True:
             if self._told_at is None and cancelled():
                 self._told_at = time.monotonic()
+                if not self._searched:  # It starts, and would look up only seconds later
+                    self._process.kill()
+                    raise CanceledError("The probe was canceled before it had searched at all.")
                 if self._process.stdin:
                     self._process.stdin.close()
             if self._told_at is not None and time.monotonic() > self._told_at + GRACE_S:
@@ -173,6 +182,7 @@ class _Guest:
     def _answer(self, kind: str, content: Any) -> tuple[str, Any]:
         try:
             if kind == "encode":
+                self._searched = True
                 return "ok", self._encode(content)
             name, positional, named = content
             if name not in READS:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from app.errors import NotFoundError, OverloadedError, ServiceError
-from app.probing.isolated import Outcome
+from app.probing.isolated import CanceledError, Outcome
 from app.probing.ledger import Ledger, Note, State, new_note
 from app.telemetry import describe_exception, log
 
@@ -236,6 +236,9 @@ class ProbeJobs:
     def _give_up(self, job: Job, reason: str, error: Exception) -> None:
         if self._stopping.is_set() and not job.cancelled.is_set():
             self._leave(job)
+            return
+        if isinstance(error, CanceledError):
+            self._end(job, "cancelled")
             return
         log(
             logging.ERROR,

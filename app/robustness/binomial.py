@@ -5,6 +5,7 @@ the price of being wider than it has to be.
 """
 
 import math
+from functools import lru_cache
 
 from app.errors import InvalidInputError
 from app.retrieval.metrics import Interval, wilson_interval
@@ -17,6 +18,7 @@ _MOST_TERMS = 100_000
 _HALVINGS = 200
 
 
+@lru_cache(maxsize=1 << 14)
 def share_interval(successes: int, n: int, confidence: float = 0.95) -> Interval:
     """Bound a share: exactly with fewer than ``EXACT_BELOW`` tries, else by Wilson's interval.
 

@@ -6,7 +6,6 @@ Everything is over queries: a query's seeds are measurements of one query, and c
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 
 import numpy as np
 
@@ -32,7 +31,6 @@ from app.robustness.survival import Curve, calls_to_success
 from app.text.script import parse_lang
 
 _COUNTED = ("success", "held")
-_interval = lru_cache(maxsize=1 << 12)(share_interval)
 
 
 def find(rows: Sequence[Row], request: ProbeRequest) -> Findings:
@@ -63,7 +61,7 @@ def share_of(successes: int, n: int, confidence: float = 0.95) -> Share:
     """Put a share together with its interval."""
     if not n:
         return Share(None, None, None, 0, 0)
-    low, high = _interval(successes, n, confidence)
+    low, high = share_interval(successes, n, confidence)
     return Share(successes / n, low, high, n, successes)
 
 

@@ -4,6 +4,7 @@ Each certificate stands beside the smallest change in its own unit that an attac
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from statistics import median
 
@@ -22,6 +23,7 @@ from app.robustness.empirical import Empirical
 from app.robustness.findings import CertificateReport, CertifiedQuery
 from app.robustness.goal import Demotion, Promotion
 from app.robustness.inner import Inner
+from app.robustness.inside import HaltedError
 from app.robustness.margin import (
     Margin,
     exclusion_radius,
@@ -41,6 +43,7 @@ DELETION = 0.6
 """Probability that a word is deleted; a certificate of one word needs more than a half."""
 _MOST_EXACT = 5_000
 _MOST_EDITS = 16
+_AT_ONCE = 64
 _UNITS = {
     "output_margin": "distance of unit vectors",
     "gaussian_embedding": "mean token norms",
@@ -64,6 +67,19 @@ class Means:
     ranker: Ranker
     inner: Inner | None
     stop: Callable[[], bool]
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Encode a few texts at a time.
+
+        Raises:
+            HaltedError: If it is time to stop.
+        """
+        parts: list[NDArray[np.float32]] = []
+        for start in range(0, len(texts), _AT_ONCE):
+            if self.stop():
+                raise HaltedError
+            parts.append(self.ranker.encode(texts[start : start + _AT_ONCE]))
+        return np.concatenate(parts)
 
 
 def certify(
@@ -145,14 +161,13 @@ def _gaussian(
     if means.inner is not None and eligible and not means.stop():
         noise = Noise(sigma, choice.samples, request.seed)
         probe = means.inner.smoothed(noise)
-        for victim in eligible:
-            if means.stop():
-                break
-            if isinstance(victim.goal, Demotion):
-                confidence = Confidence(choice.alpha)
-                one = probe.certify(Case(victim.text, victim.goal), confidence)
-                size = empirical[victim.sent.query_id].size
-                found.append(_certified(victim, one.relative, size))
+        with probe.lens.inside.until(means.stop), suppress(HaltedError):
+            for victim in eligible:
+                if isinstance(victim.goal, Demotion):
+                    confidence = Confidence(choice.alpha)
+                    one = probe.certify(Case(victim.text, victim.goal), confidence)
+                    size = empirical[victim.sent.query_id].size
+                    found.append(_certified(victim, one.relative, size))
     return _report("gaussian_embedding", found, len(eligible), choice, sigma, complete=complete)
 
 
@@ -163,24 +178,25 @@ def _words(
     parts: tuple[Sequence[Victim], dict[str, Empirical], Means],
 ) -> tuple[list[CertificateReport], list[str]]:
     eligible, empirical, means = parts
+    deletion = DELETION if method == "word_deletion" else None
+    if means.stop():
+        return [_report(method, [], len(eligible), choice, deletion)], []
     board = means.ranker.board
     pool = board.pool if board else collect(means.store, request.collection)
     if not pool.complete:
         return [], [f"The collection is too large to be held, which {method} needs"]
     found: list[CertifiedQuery] = []
     unknown = 0
-    for victim in eligible:
-        if means.stop():
-            break
-        drawn = _drawn(method, victim, choice, request.seed)
-        if drawn is None:
-            unknown += 1
-            continue
-        texts, losses = drawn
-        edits = _edits(texts, losses, victim, (pool, means, choice))
-        of_type = empirical[victim.sent.query_id].words if method == "word_deletion" else None
-        found.append(_certified(victim, max(0, edits), of_type))
-    deletion = DELETION if method == "word_deletion" else None
+    with suppress(HaltedError):
+        for victim in eligible:
+            drawn = _drawn(method, victim, choice, request.seed)
+            if drawn is None:
+                unknown += 1
+                continue
+            texts, losses = drawn
+            edits = _edits(texts, losses, victim, (pool, means, choice))
+            of_type = empirical[victim.sent.query_id].words if deletion else None
+            found.append(_certified(victim, max(0, edits), of_type))
     whole = len(eligible) - unknown
     notes = []
     if unknown:
@@ -222,7 +238,7 @@ def _edits(
     goal = victim.goal
     if goal is None or not any(texts):
         return -1
-    samples = vectors_of(texts, means.ranker.encode)
+    samples = vectors_of(texts, means.encode)
     low = preference(samples, pool, goal.relevant, goal.top_k, Confidence(choice.alpha))
     return certified_edits((1.0 + low) / 2, losses)
 

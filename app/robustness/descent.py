@@ -5,8 +5,9 @@ run begins with a shorter one: step sizes depend on the step's number alone and 
 all is kept, so more steps or restarts never lower the success.
 """
 
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 
 from app.errors import InvalidInputError
 from app.robustness.aim import WON, Aim
-from app.robustness.ball import Ball, Norm
-from app.robustness.inside import Array, TokenRow, same_lengths
+from app.robustness.ball import Ball
+from app.robustness.inside import Array, HaltedError, TokenRow, same_lengths
 from app.robustness.smoothing import Lens, movable, normal_numbers, unit_rows
 
 
@@ -50,7 +51,8 @@ class Pushed:
         success: Whether the aim was reached within the ball.
         loss: The least loss found; below 0 for a success.
         clean_loss: That of the text itself.
-        vector: Unit vector at the least loss, to search for; shape (dim,).
+        vector: Unit vector at the least loss, to search for; shape (dim,), or (0,) for a text that
+            was stopped before it was looked at.
         shift: How far it is from the clean vector: the unit of ``margin``.
         size: Frobenius norm of the noise there, in mean token norms.
         calls: Texts sent through the graph until the first success, or until the end.
@@ -87,7 +89,8 @@ def push(
         aim: What to reach, for the same texts.
         ball: Where the noise may be.
         descent: How hard to try.
-        stop: Asked before each step; what is found until then is returned as not complete.
+        stop: Asked before each run of a graph; what is found until then is returned as not
+            complete.
 
     Returns:
         A result for each text, in their order.
@@ -97,27 +100,30 @@ def push(
     """
     chosen = descent or Descent()
 
-    def starts(state: "_State", restart: int) -> Array:
-        if not restart:
-            return np.zeros_like(state.clean)
-        raw = state.random(chosen.seed, f"restart {restart}")
-        shares = state.shares(chosen.seed, f"restart {restart}")
-        return ball.unit(raw) * np.float32(state.radius(ball)) * shares
-
     def run(state: "_State") -> None:
         for restart in range(chosen.restarts):
-            noise, cotangents = starts(state, restart), state.cotangents.copy()
-            for step in range(chosen.steps + 1):
-                live = state.live(keep_going=chosen.keep_going)
-                if not live.size or state.halted(stop):
-                    return
-                gradients = state.look(live, noise[live], cotangents)
-                if step < chosen.steps:
-                    ahead = ball.unit(gradients) * np.float32(1.0 / math.sqrt(step + 1.0))
-                    moved = noise[live] - ahead * np.float32(state.radius(ball))
-                    noise[live] = ball.project(moved, state.radius(ball))
+            if not _descend(state, ball, chosen, restart):
+                return
 
-    return _run(lens, rows, aim, run)
+    return _run(lens, rows, aim, run, stop)
+
+
+def _descend(state: "_State", ball: Ball, chosen: Descent, restart: int) -> bool:
+    """Make one restart's steps; tells whether any text is left to go on with."""
+    radius = np.float32(state.radius(ball))
+    noise, cotangents = np.zeros_like(state.clean), state.cotangents.copy()
+    if restart:
+        raw = state.random(chosen.seed, f"restart {restart}")
+        noise = ball.unit(raw) * radius * state.shares(chosen.seed, f"restart {restart}")
+    for step in range(chosen.steps + 1):
+        live = state.live(keep_going=chosen.keep_going)
+        if not live.size:
+            return False
+        gradients = state.look(live, noise[live], cotangents)
+        if step < chosen.steps:
+            ahead = ball.unit(gradients) * np.float32(1.0 / math.sqrt(step + 1.0))
+            noise[live] = ball.project(noise[live] - ahead * radius, state.radius(ball))
+    return True
 
 
 def scatter(
@@ -137,72 +143,43 @@ def scatter(
         aim: What to reach.
         ball: Where the noise may be.
         descent: Gives the number of tries, restarts times (steps + 1), and the seed.
-        stop: Asked before each try.
+        stop: Asked before each run of a graph.
     """
     chosen = descent or Descent()
 
     def run(state: "_State") -> None:
         for number in range(chosen.restarts * (chosen.steps + 1)):
             live = state.live(keep_going=chosen.keep_going)
-            if not live.size or state.halted(stop):
+            if not live.size:
                 return
             raw = state.random(chosen.seed, f"control {number}")[live]
             state.look(live, ball.unit(raw) * np.float32(state.radius(ball)), None)
 
-    return _run(lens, rows, aim, run)
-
-
-def least_epsilon(
-    lens: Lens,
-    rows: Sequence[TokenRow],
-    aim: Aim,
-    epsilons: Sequence[float],
-    norm: Norm = "text",
-    descent: Descent | None = None,
-) -> list[float | None]:
-    """Find the least radius of some at which each text breaks: the empirical side of a certificate.
-
-    Returns:
-        For each text the least epsilon with a success, or None if it held at all of them.
-    """
-    found: list[float | None] = [None] * len(rows)
-    for epsilon in sorted(epsilons):
-        left = [place for place, broken in enumerate(found) if broken is None]
-        if not left:
-            break
-        part = _Part(aim, np.array(left))
-        for place, result in zip(
-            left,
-            push(lens, [rows[n] for n in left], part, Ball(epsilon, norm), descent),
-            strict=True,
-        ):
-            found[place] = epsilon if result.success else None
-    return found
-
-
-class _Part:
-    """An aim for some of its texts."""
-
-    def __init__(self, aim: Aim, places: NDArray[np.int64]) -> None:
-        self._aim = aim
-        self._places = places
-
-    def look(
-        self, vectors: NDArray[np.floating], which: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-        return self._aim.look(vectors, self._places[which])
+    return _run(lens, rows, aim, run, stop)
 
 
 def _run(
-    lens: Lens, rows: Sequence[TokenRow], aim: Aim, search: Callable[["_State"], None]
+    lens: Lens,
+    rows: Sequence[TokenRow],
+    aim: Aim,
+    search: Callable[["_State"], None],
+    stop: Callable[[], bool],
 ) -> list[Pushed]:
-    """Search for texts of one length at a time, so that none is padded."""
-    found: dict[int, Pushed] = {}
-    for group in same_lengths(rows, lens.inside.run_tokens):
-        state = _State(lens, [rows[place] for place in group], aim, group)
-        search(state)
-        found |= dict(zip(group.tolist(), state.results, strict=True))
-    return [found[place] for place in range(len(rows))]
+    """Search for texts of one length at a time, so that none is padded, until told to stop."""
+    states: list[_State] = []
+    with lens.inside.until(stop), contextlib.suppress(HaltedError):
+        for group in same_lengths(rows, lens.inside.run_tokens):
+            states.append(_State(lens, [rows[place] for place in group], aim, group))
+            search(states[-1])
+            states[-1].whole = True
+    found = {place: one for state in states for place, one in state.told()}
+    return [found.get(place) or _unreached() for place in range(len(rows))]
+
+
+def _unreached() -> Pushed:
+    """What is said of a text that was not even looked at."""
+    nowhere = np.zeros(0, dtype=np.float32)
+    return Pushed(False, math.inf, math.inf, nowhere, 0.0, 0.0, 0, complete=False)
 
 
 class _State:
@@ -212,12 +189,14 @@ class _State:
         clean: Their embeddings, shape (texts, seq, hidden).
         cotangents: Gradients of the loss at their clean vectors, shape (texts, dim).
         results: What was found so far.
+        whole: Whether the search came to its end.
     """
 
     def __init__(
         self, lens: Lens, rows: list[TokenRow], aim: Aim, which: NDArray[np.int64]
     ) -> None:
         self._lens, self._rows, self._aim, self._which = lens, rows, aim, which
+        self.whole = False
         self.clean = lens.inside.embed(rows)
         self._may = movable(rows)
         vectors = lens.vectors(rows, self.clean)
@@ -236,13 +215,11 @@ class _State:
         """Places of the texts to go on with."""
         return np.flatnonzero([keep_going or not result.success for result in self.results])
 
-    def halted(self, stop: Callable[[], bool]) -> bool:
-        """Tell whether to stop; then what is not done is marked so."""
-        if not stop():
-            return False
-        for result in self.results:
-            result.complete = result.success
-        return True
+    def told(self) -> Iterator[tuple[int, Pushed]]:
+        """Results by their places; those not done are marked so."""
+        for place, result in zip(self._which.tolist(), self.results, strict=True):
+            result.complete = self.whole or result.success
+            yield place, result
 
     def random(self, seed: int, purpose: str) -> Array:
         """Normal numbers for each text's own tokens, shape (texts, seq, hidden)."""

@@ -24,25 +24,28 @@ def digest_of(
     """Digest a probe. Numbers count without their last bits, which differ between machines."""
     config = {"request": asdict(request), "model": collection.model, "documents": collection.count}
     found = {
-        "results": [_told(one) for one in results],
-        "white_box": [asdict(one) for one in inner],
-        "certificates": [asdict(one) for one in certificates],
+        "white_box": [_plain(asdict(one)) for one in inner],
+        "certificates": [_plain(asdict(one)) for one in certificates],
     }
-    return Digest(_sum(config), _sum(found))
+    return Digest(_sum(_plain(config)), _sum(found | {"results": [_told(one) for one in results]}))
 
 
 def _told(one: ProbeResult) -> list[Any]:
-    """What a result says; ``asdict`` would take a second for a thousand queries."""
+    """What a result says; ``asdict`` and ``_plain`` would take seconds for a thousand queries."""
     return [
         *(one.query_id, one.attack, one.seed, one.outcome, one.reason, one.relevant),
-        *(one.clean_rank, one.worst_rank, one.clean_value, one.worst_value, one.margin),
-        *(one.adversarial_text, one.queries, one.complete, one.shift),
-        *(one.calls_to_success, one.edits_to_success, one.rejected),
+        *(one.clean_rank, one.worst_rank, _short(one.clean_value), _short(one.worst_value)),
+        *(_short(one.margin), one.adversarial_text, one.queries, one.complete),
+        *(_short(one.shift), one.calls_to_success, one.edits_to_success, one.rejected),
     ]
 
 
+def _short(value: float | None) -> float | None:
+    return round(value, _DIGITS) + 0.0 if isinstance(value, float) else value
+
+
 def _sum(value: Any) -> str:
-    text = json.dumps(_plain(value), ensure_ascii=True, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(value, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -49,7 +49,8 @@ class Flipped:
         success: Whether the aim was reached.
         loss: The text's loss; below 0 for a success.
         clean_loss: That of the text itself.
-        vector: Unit vector of the text.
+        vector: Unit vector of the text, shape (dim,); (0,) for one that was stopped before it was
+            looked at.
         calls: Texts encoded until the first success, or until the end.
         tried: Exchanges encoded.
         discarded: Exchanges that were written and not encoded: the tokenizer read other tokens.

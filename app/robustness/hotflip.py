@@ -6,6 +6,8 @@ that comes out can be sent to a search. More calls or edits never make it less b
 budget tries, a larger one tries first.
 """
 
+import contextlib
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 
 from app.robustness.aim import WON, Aim
 from app.robustness.flipping import Exchange, Flipped, Flipping, Flips, edits_of, unit
-from app.robustness.inside import same_lengths
+from app.robustness.inside import HaltedError, same_lengths
 from app.robustness.smoothing import Lens
 from app.robustness.substitution import (
     Exchanges,
@@ -23,6 +25,7 @@ from app.robustness.substitution import (
     row_of,
     steepest_places,
 )
+from app.text.normalize import normalize
 
 __all__ = ["Flipped", "Flips", "flip_tokens"]
 
@@ -47,7 +50,8 @@ def flip_tokens(
         texts: Texts to attack.
         aim: What to reach, for the same texts.
         flips: How hard to try.
-        stop: Asked before each round; what is found until then is returned as not complete.
+        stop: Asked before each run of a graph; what is found until then is returned as not
+            complete.
 
     Returns:
         A result for each text, in their order.
@@ -61,14 +65,20 @@ def flip_tokens(
     if not texts:
         return []
     search = _Search(lens, speller, aim, flips or Flips())
-    attacks = search.begin(speller.read(texts))
-    while live := [one for one in attacks if not one.finished]:
-        if stop():
-            for one in live:
-                one.result.complete = False
-            break
-        search.round(live)
-    return [one.result for one in attacks]
+    attacks: list[Flipping] = []
+    with lens.inside.until(stop), contextlib.suppress(HaltedError):
+        attacks = search.begin(speller.read(texts))
+        while live := [one for one in attacks if not one.finished]:
+            search.round(live)
+    for one in attacks:
+        one.result.complete = one.finished
+    return [one.result for one in attacks] or [_unreached(text) for text in texts]
+
+
+def _unreached(text: str) -> Flipped:
+    """What is said of a text that was not even looked at."""
+    nowhere = np.zeros(0, dtype=np.float32)
+    return Flipped(normalize(text), (), False, math.inf, math.inf, nowhere, complete=False)
 
 
 class _Search:
@@ -154,6 +164,7 @@ class _Search:
             for one in live
         }
         while True:
+            self._lens.inside.go_on()
             asked: list[tuple[Flipping, Exchange]] = []
             for one in live:
                 queue = [exchange for exchange in queues[one.place] if exchange.ids not in one.seen]

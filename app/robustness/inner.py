@@ -1,6 +1,7 @@
 """The stage of a probe that looks inside the encoder: white-box attacks on the eligible queries."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 
 from app.retrieval.store import Encode, VectorStore
@@ -10,6 +11,7 @@ from app.robustness.descent import Descent
 from app.robustness.findings import InnerReport, InnerResult
 from app.robustness.flipping import Flips
 from app.robustness.goal import Demotion
+from app.robustness.inside import HaltedError
 from app.robustness.request import InnerAttack, ProbeRequest, WhiteBoxChoice
 from app.robustness.resources import Access
 from app.robustness.smoothing import Lens, Noise
@@ -47,9 +49,9 @@ class Inner:
         """The same through noise."""
         return self._through(Lens(self.access.inside, noise))
 
-    def learn(self) -> None:
+    def learn(self, stop: Stop) -> None:
         """Let the tokenizer see how the collection's documents are written."""
-        if self.access.learn:
+        if self.access.learn and not stop():
             page = self._store.scan(self._collection, limit=_LEARNT)
             self.access.learn([document.text for document in page.documents])
 
@@ -105,20 +107,22 @@ def _noise(
     descent = Descent(choice.steps, choice.restarts, request.seed)
     ball = Ball(epsilon, choice.ball)
     results: list[InnerResult] = []
-    for some in _parts(pairs, stop):
-        search = inner.plain.push if attack == "pgd" else inner.plain.scatter
-        found = search([case for _, case in some], ball, descent, stop=stop)
-        results += _results(some, found)
+    with suppress(HaltedError):
+        for some in _parts(pairs, stop):
+            search = inner.plain.push if attack == "pgd" else inner.plain.scatter
+            found = search([case for _, case in some], ball, descent, stop=stop)
+            results += _results(some, found)
     return _report(attack, results, pairs, request, ball=ball)
 
 
 def _hotflip(request: ProbeRequest, pairs: Sequence[Pair], inner: Inner, stop: Stop) -> InnerReport:
-    inner.learn()
+    inner.learn(stop)
     flips = Flips(edits=request.budget.edits, calls=max(2, request.budget.queries))
     results: list[InnerResult] = []
-    for some in _parts(pairs, stop):
-        found = inner.plain.exchange([case for _, case in some], flips, stop=stop)
-        results += _results(some, found)
+    with suppress(HaltedError):
+        for some in _parts(pairs, stop):
+            found = inner.plain.exchange([case for _, case in some], flips, stop=stop)
+            results += _results(some, found)
     return _report("hotflip", results, pairs, request)
 
 
@@ -128,7 +132,10 @@ def _trigger(request: ProbeRequest, pairs: Sequence[Pair], inner: Inner, stop: S
     if len(pairs) < _LEAST_FOR_TRIGGER or stop():
         return _report("trigger", [], others, request, cut=stop())
     search = Search(seed=request.seed)
-    trigger, found = inner.plain.trigger(known, [case for _, case in others], search, stop=stop)
+    try:
+        trigger, found = inner.plain.trigger(known, [case for _, case in others], search, stop=stop)
+    except HaltedError:
+        return _report("trigger", [], others, request, cut=True)
     results = _results(others, found)
     return _report("trigger", results, others, request, trigger=trigger.text)
 

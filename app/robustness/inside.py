@@ -1,6 +1,7 @@
 """What a white-box attack sees of an encoder, counted and cut into runs that fit in memory."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,6 +16,10 @@ Floats = NDArray[np.floating[Any]]
 RUN_TOKENS = 1024
 """Most tokens of one run of a graph, unless said otherwise: what a few CPU cores fill."""
 _TABLE_BLOCK = 4096
+
+
+class HaltedError(Exception):
+    """An attack was told to stop between two runs of a graph; what it had found before holds."""
 
 
 class WhiteBox(Protocol):
@@ -75,6 +80,7 @@ class Inside:
         self, box: WhiteBox, vocabulary: Sequence[int], run_tokens: int = RUN_TOKENS
     ) -> None:
         self.box = box
+        self._stop: Callable[[], bool] = lambda: False
         self.run_tokens = run_tokens
         self.vocabulary = np.array(sorted(set(vocabulary)), dtype=np.int64)
         if not self.vocabulary.size:
@@ -85,12 +91,27 @@ class Inside:
             raise InvalidInputError("All token embeddings are 0; expected a trained encoder.")
         self.calls = 0
 
+    @contextmanager
+    def until(self, stop: Callable[[], bool]) -> Iterator[None]:
+        """Ask before each run of a graph whether to stop; if so, raise ``HaltedError`` there."""
+        before, self._stop = self._stop, stop
+        try:
+            yield
+        finally:
+            self._stop = before
+
+    def go_on(self) -> None:
+        """Raise ``HaltedError`` if it is time to stop; for loops that run no graph."""
+        if self._stop():
+            raise HaltedError
+
     def blocks(
         self, vocabulary: NDArray[np.int64] | None = None
     ) -> Iterator[tuple[NDArray[np.int64], Array]]:
         """Go through token ids and their embeddings, shape (tokens, hidden), in blocks."""
         wanted = self.vocabulary if vocabulary is None else vocabulary
         for start in range(0, len(wanted), _TABLE_BLOCK):
+            self.go_on()
             ids = wanted[start : start + _TABLE_BLOCK]
             # One token a row: a table may not be asked for more tokens than a text may have.
             yield ids, self.box.lookup([[token] for token in ids.tolist()])[0][:, 0]
@@ -105,7 +126,6 @@ class Inside:
             self.box.encode(embeddings[run], _ones(embeddings[run]))
             for run in self._runs(embeddings)
         ]
-        self.calls += len(embeddings)
         return np.concatenate(parts)
 
     def gradients(self, embeddings: Floats, cotangents: Floats) -> tuple[Array, Array]:
@@ -114,15 +134,18 @@ class Inside:
             self.box.gradient(embeddings[run], _ones(embeddings[run]), cotangents[run])
             for run in self._runs(embeddings)
         ]
-        self.calls += len(embeddings)
         return (
             np.concatenate([vectors for vectors, _ in parts]),
             np.concatenate([gradients for _, gradients in parts]),
         )
 
-    def _runs(self, embeddings: Floats) -> list[slice]:
+    def _runs(self, embeddings: Floats) -> Iterator[slice]:
         size = max(1, self.run_tokens // embeddings.shape[1])
-        return [slice(start, start + size) for start in range(0, len(embeddings), size)]
+        for start in range(0, len(embeddings), size):
+            self.go_on()
+            run = slice(start, min(start + size, len(embeddings)))
+            self.calls += run.stop - start
+            yield run
 
 
 def same_lengths(rows: Sequence[TokenRow], most: int | None = None) -> list[NDArray[np.int64]]:

@@ -7,7 +7,10 @@ would do it; the rank reported is that one.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from app.errors import InvalidInputError
 from app.retrieval.store import Collection, Encode, VectorStore
@@ -20,6 +23,7 @@ from app.robustness.empirical import empirical_radii
 from app.robustness.findings import CertificateReport, InnerReport
 from app.robustness.goal import SEARCH_DEPTH
 from app.robustness.inner import Inner, look_inside
+from app.robustness.inside import HaltedError
 from app.robustness.limits import limits_of
 from app.robustness.pool import collect
 from app.robustness.progress import Reporter, Tell
@@ -30,10 +34,9 @@ from app.robustness.resources import Access, Resources
 from app.robustness.scheduler import Clock, Judge, advance
 from app.robustness.statistics import Row, summarize
 from app.robustness.victims import Victim, arm, check, in_order, search_clean
-from app.text.perturbations.registry import FAMILIES
 
-__all__ = ["Access", "AttackInfo", "Budget", "ProbeQuery", "ProbeReport", "ProbeRequest"]
-__all__ += ["ProbeResult", "Resources", "list_attacks", "run_probe"]
+__all__ = ["Access", "Budget", "ProbeQuery", "ProbeReport", "ProbeRequest", "ProbeResult"]
+__all__ += ["Resources", "run_probe"]
 
 MOST_HELD = 20_000
 """Passages up to which a collection is held in memory; the embedded engine is exact up to here."""
@@ -41,24 +44,6 @@ _WORTH_HOLDING = 4
 # How far the cost of the last checks is overestimated; the later stages' part of the time.
 _CAUTION = 1.5
 _STAGES = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class AttackInfo:
-    """What there is to know about an attack before choosing it; see ``Family``."""
-
-    name: str
-    description: str
-    scripts: tuple[str, ...]
-    cost: int
-    needs: tuple[str, ...]
-
-
-def list_attacks() -> tuple[AttackInfo, ...]:
-    """List the attacks that there are."""
-    return tuple(
-        AttackInfo(f.name, f.description, f.scripts, f.cost, f.needs) for f in FAMILIES.values()
-    )
 
 
 def run_probe(
@@ -129,10 +114,10 @@ class _Run:
         self._search(victims)
         reporter.stage = "check"
         rows = check(victims, self._request, self._ranker, self._clock)
-        if self._clock.cancelled:
-            self._notes.append("Canceled before all worst texts were searched for once more")
         reporter.stage = "inside"
         inner = self._look_inside(victims)
+        if self._clock.cancelled:
+            self._notes.append("Canceled before all worst texts were searched for once more")
         reporter.stage = "certify"
         certificates = self._certify(victims, rows, inner)
         return self._write(rows, inner, certificates)
@@ -230,7 +215,12 @@ class _Run:
         return found
 
     def _inside(self, access: Access) -> Inner:
-        return Inner(access, self._store, self._request.collection, self._encode)
+        def encode(texts: Sequence[str]) -> NDArray[np.float32]:
+            if self._clock.stopped():
+                raise HaltedError
+            return self._encode(texts)
+
+        return Inner(access, self._store, self._request.collection, encode)
 
     def _stopped(self, access: Access | None, before: int) -> bool:
         if self._clock.over():

@@ -106,6 +106,10 @@ def advance(
     left = most_texts
     while not clock.over():
         planned = [(a, a.plan()) for a in attacks if not a.finished and not clock.over()]
+        if clock.over():
+            for attack, candidates in planned:
+                attack.learn([(candidate, None) for candidate in candidates])
+            return
         # First candidates of all attacks first, so that a deadline cuts all of them alike.
         turns = zip_longest(*([(attack, c) for c in candidates] for attack, candidates in planned))
         entries = [entry for turn in turns for entry in turn if entry]

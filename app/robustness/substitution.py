@@ -13,6 +13,7 @@ from app.robustness.inside import Array, Inside, TokenRow
 from app.text.script import script_of
 
 _DIGITS = 6
+_AT_ONCE = 10_000
 
 
 class Spelled(Protocol):
@@ -83,7 +84,7 @@ class Exchanges:
     """Which tokens can stand in which others' place: those of one sort, in its script if asked."""
 
     def __init__(self, inside: Inside, speller: Speller, *, same_script: bool) -> None:
-        self._speller = speller
+        self._inside, self._speller = inside, speller
         self._same_script = same_script
         self._tokens = inside.vocabulary.tolist()
         self._sorts = np.array([_code(speller.sort(token)) for token in self._tokens])
@@ -93,9 +94,17 @@ class Exchanges:
         """Tell which of the vocabulary can take the place of a token that covers some text."""
         key = _code(self._speller.sort(token)), self._script(text)
         if key not in self._masks:
-            written = [bool(self._speller.surface(token, key[1])) for token in self._tokens]
-            self._masks[key] = (self._sorts == key[0]) & np.array(written)
+            self._masks[key] = (self._sorts == key[0]) & self._written(key[1])
         return self._masks[key]
+
+    def _written(self, script: str | None) -> NDArray[np.bool_]:
+        """Tell of which tokens it is known how they are written."""
+        found: list[bool] = []
+        for start in range(0, len(self._tokens), _AT_ONCE):
+            self._inside.go_on()
+            some = self._tokens[start : start + _AT_ONCE]
+            found += [bool(self._speller.surface(token, script)) for token in some]
+        return np.array(found)
 
     def nothing(self) -> NDArray[np.bool_]:
         """No token at all."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from app.errors import InvalidInputError
 from app.robustness.aim import WON, Aim
-from app.robustness.inside import Array, same_lengths
+from app.robustness.inside import Array, HaltedError, same_lengths
 from app.robustness.smoothing import Lens
 from app.robustness.substitution import Spelled, Speller, best_tokens, row_of
 
@@ -87,9 +87,10 @@ def find_trigger(
         queries: At least one, answered right without the trigger.
         aim: What to reach, for the same queries.
         search: How hard to look.
-        stop: Asked before each token is looked at; what is found until then is returned.
+        stop: Asked before each run of a graph; what is found until then is returned.
 
     Raises:
+        HaltedError: If it was stopped before the first trigger was measured.
         InvalidInputError: If there is no query, or no token stands for itself as a word.
 
     References:
@@ -99,15 +100,12 @@ def find_trigger(
     if not queries:
         raise InvalidInputError("Got no queries; expected at least one to find a trigger with.")
     hunt = _Hunt(lens, speller, queries, aim)
-    hunt.start(chosen)
-    for _ in range(chosen.rounds):
-        better = False
-        for place in range(chosen.tokens):
-            if stop():
-                return hunt.result(complete=False)
-            better |= hunt.improve(place, chosen.candidates)
-        if not better:
-            break
+    with lens.inside.until(stop):
+        hunt.start(chosen)
+        try:
+            hunt.run(chosen)
+        except HaltedError:
+            return hunt.result(complete=False)
     return hunt.result(complete=True)
 
 
@@ -144,6 +142,13 @@ class _Hunt:
         readings = self._speller.read(self._texts(self._tokens))
         self._losses, self._cotangents = self._measure(readings)
         self._key = _key(self._losses)
+
+    def run(self, search: Search) -> None:
+        """Look at all tokens anew, until no round finds a better one."""
+        for _ in range(search.rounds):
+            found = [self.improve(place, search.candidates) for place in range(search.tokens)]
+            if not any(found):
+                return
 
     def improve(self, place: int, candidates: int) -> bool:
         """Look at one token anew; tells whether a better one was found."""

@@ -6,8 +6,6 @@ vector, for it has no text.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,59 +16,21 @@ from app.robustness.aim import Demote
 from app.robustness.ball import Ball
 from app.robustness.bounds import Confidence, preference
 from app.robustness.certificates import Certificate, gaussian_certificate
-from app.robustness.descent import Descent, Pushed, push, scatter
-from app.robustness.goal import SEARCH_DEPTH, Demotion, Standing
+from app.robustness.descent import Descent, push, scatter
+from app.robustness.finding import Case, Finding, InsideAttack, of_noise, of_text, outcome_of
+from app.robustness.goal import SEARCH_DEPTH, Standing
 from app.robustness.hotflip import Flipped, Flips, flip_tokens
+from app.robustness.inside import HaltedError
 from app.robustness.margin import Margin, margin_radius
 from app.robustness.pool import Pool, collect
-from app.robustness.report import Outcome
 from app.robustness.smoothing import Lens, Noise, noisy_vectors, unit_rows
 from app.robustness.substitution import Speller, row_of
 from app.robustness.trigger import Search, Trigger, find_trigger
 from app.text.perturbations.edits import Edit
 
-InsideAttack = Literal["embedding_pgd", "embedding_noise", "token_exchange", "universal_trigger"]
 Stop = Callable[[], bool]
 
 _ANEW = 1 << 40  # added to a seed, gives noise that no search is served with
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A query with its goal; all cases of a call have one ``top_k``."""
-
-    text: str
-    goal: Demotion
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What became of one query under one attack.
-
-    Attributes:
-        attack: Which one.
-        outcome: As in ``report.ProbeResult``.
-        clean: Where the query stands.
-        worst: Where the worst that was found stands, by a search of the live store.
-        text: The worst text, normalized; None for noise on embeddings.
-        edits: What was exchanged in the normalized query.
-        size: Frobenius norm of the noise in mean token norms, the unit of certificates; 0 for
-            texts.
-        shift: How far the vector moved, the unit of output margins.
-        calls: Texts through the graph until the first success, or until the end.
-        complete: Whether the budget was used.
-    """
-
-    attack: InsideAttack
-    outcome: Outcome
-    clean: Standing
-    worst: Standing
-    text: str | None
-    edits: tuple[Edit, ...]
-    size: float
-    shift: float
-    calls: int
-    complete: bool
 
 
 class WhiteBoxProbe:
@@ -97,7 +57,8 @@ class WhiteBoxProbe:
             store: Where the collection is.
             collection: Its name.
             encode: The encoder that serves queries, if it is another than the white box: an int8
-                graph beside a white box in fp32. Texts are ranked by it, one at a time.
+                graph beside a white box in fp32. Texts are ranked by it, one at a time. It may
+                raise ``HaltedError``; attacks then raise it too, but for texts found already.
 
         Raises:
             NotFoundError: If there is no such collection.
@@ -115,7 +76,11 @@ class WhiteBoxProbe:
     def push(
         self, cases: Sequence[Case], ball: Ball, descent: Descent, *, stop: Stop = lambda: False
     ) -> list[Finding]:
-        """Search for the worst noise on embeddings; see ``descent.push``."""
+        """Search for the worst noise on embeddings; see ``descent.push``.
+
+        Raises:
+            HaltedError: If it was stopped before the texts were encoded.
+        """
         return self._noise("embedding_pgd", cases, ball, descent, stop)
 
     def scatter(
@@ -133,10 +98,10 @@ class WhiteBoxProbe:
         texts = [case.text for case in cases]
         vectors, clean = self._clean(cases)
         found = flip_tokens(self.lens, self._speller, texts, self._aim(cases), flips, stop=stop)
-        after = self._served([one.text for one in found])
+        after = self._served_again(found, vectors)
         worst = self._stand(list(after), cases)
         return [
-            _of_text(case, one, before, now, float(np.linalg.norm(moved - vector)))
+            of_text(case, one, before, now, float(np.linalg.norm(moved - vector)))
             for case, one, before, now, moved, vector in zip(
                 cases, found, clean, worst, after, vectors, strict=True
             )
@@ -162,7 +127,7 @@ class WhiteBoxProbe:
         return found, [
             Finding(
                 "universal_trigger",
-                _outcome(case, before, now, tried=True),
+                outcome_of(case, before, now, tried=True),
                 before,
                 now,
                 text.text,
@@ -226,12 +191,14 @@ class WhiteBoxProbe:
             return []
         rows = [row_of(one) for one in self._speller.read([case.text for case in cases])]
         search = push if attack == "embedding_pgd" else scatter
-        vectors = unit_rows(self.lens.texts(rows))
+        with self.lens.inside.until(stop):
+            vectors = unit_rows(self.lens.texts(rows))
         clean = self._stand(list(vectors), cases)
         found = search(self.lens, rows, self._aim(cases), ball, descent, stop=stop)
-        worst = self._stand([one.vector for one in found], cases)
+        moved = [one.vector if one.vector.size else vectors[n] for n, one in enumerate(found)]
+        worst = self._stand(moved, cases)
         return [
-            _of_noise(attack, case, one, before, after)
+            of_noise(attack, case, one, before, after)
             for case, one, before, after in zip(cases, found, clean, worst, strict=True)
         ]
 
@@ -251,6 +218,16 @@ class WhiteBoxProbe:
             return np.concatenate([self._encode([text]) for text in texts])
         return unit_rows(self.lens.texts([row_of(one) for one in self._speller.read(texts)]))
 
+    def _served_again(
+        self, found: Sequence[Flipped], vectors: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Encode what was found as a search does; if that is stopped, take what the attack saw."""
+        try:
+            return self._served([one.text for one in found])
+        except HaltedError:
+            seen = [one.vector if one.vector.size else vectors[n] for n, one in enumerate(found)]
+            return np.array(seen)
+
     def _stand(
         self, vectors: Sequence[NDArray[np.float32]], cases: Sequence[Case]
     ) -> list[Standing]:
@@ -258,40 +235,3 @@ class WhiteBoxProbe:
         depth = min(SEARCH_DEPTH, max(1, self._store.describe(self._name).count))
         found = self._store.search(self._name, np.array(vectors), depth, exact=True)
         return [case.goal.stand(hits, depth) for case, hits in zip(cases, found, strict=True)]
-
-
-def _of_noise(
-    attack: InsideAttack, case: Case, one: Pushed, clean: Standing, worst: Standing
-) -> Finding:
-    # A text all of whose tokens are special has nothing that may move.
-    tried = one.calls > 0 or one.success
-    outcome = _outcome(case, clean, worst, tried=tried)
-    return Finding(
-        attack, outcome, clean, worst, None, (), one.size, one.shift, one.calls, one.complete
-    )
-
-
-def _of_text(case: Case, one: Flipped, clean: Standing, worst: Standing, shift: float) -> Finding:
-    outcome = _outcome(case, clean, worst, tried=one.calls > 0 or one.success)
-    if outcome == "held" and one.complete and not one.applicable:
-        outcome = "not_applicable"
-    return Finding(
-        "token_exchange",
-        outcome,
-        clean,
-        worst,
-        one.text,
-        one.edits,
-        0.0,
-        shift,
-        one.calls,
-        one.complete,
-    )
-
-
-def _outcome(case: Case, clean: Standing, worst: Standing, *, tried: bool) -> Outcome:
-    if case.goal.reached(clean):
-        return "not_eligible"
-    if not tried:
-        return "not_reached"
-    return "success" if case.goal.reached(worst) else "held"

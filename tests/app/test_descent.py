@@ -6,7 +6,8 @@ from app.robustness.aim import Attract, Demote, Promote
 from app.robustness.ball import Ball
 from app.robustness.bounds import Confidence, preference
 from app.robustness.certificates import gaussian_certificate
-from app.robustness.descent import Descent, least_epsilon, push, scatter
+from app.robustness.descent import Descent, push, scatter
+from app.robustness.epsilon import least_epsilon
 from app.robustness.pool import Pool, pool_of
 from app.robustness.smoothing import Lens, Noise, noisy_vectors, smoothed_vectors
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from app.errors import InferenceError, InvalidInputError, NotFoundError
+from app.robustness.attacks import list_attacks
 from app.robustness.probe import (
     ProbeQuery,
     ProbeRequest,
-    list_attacks,
     run_probe,
 )
 from app.robustness.ranking import SEARCH_DEPTH

@@ -17,7 +17,7 @@ import app.probing.isolated as isolated
 from app.errors import InferenceError, NotFoundError
 from app.probing.courtesy import Courtesy, Traffic
 from app.probing.describe import describe_report, write
-from app.probing.isolated import Host, Task, run_isolated
+from app.probing.isolated import CanceledError, Host, Task, run_isolated
 from app.retrieval.documents import Document
 from app.robustness.neighbors import EncodedNeighbors
 from app.robustness.probe import run_probe
@@ -111,6 +111,13 @@ def test_run_isolated_cancelled_gives_what_it_has_within_a_second(store: Referen
     assert found["status"] == "partial"
     assert found["reason"] == "The caller canceled."
     assert told[-1]["tried"] > 0
+
+
+def test_run_isolated_cancelled_before_it_searched_ends_at_once(store: ReferenceStore) -> None:
+    began = time.monotonic()
+    with pytest.raises(CanceledError, match="before it had searched"):
+        run_isolated(Task(a_request()), host(store), lambda: True, ignore)
+    assert time.monotonic() - began < 1
 
 
 def test_run_isolated_raises_what_store_and_encoder_say(store: ReferenceStore) -> None:

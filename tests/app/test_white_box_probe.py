@@ -1,3 +1,5 @@
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from app.robustness.bounds import Confidence
 from app.robustness.descent import Descent
 from app.robustness.goal import Demotion
 from app.robustness.hotflip import Flips
-from app.robustness.inside import Inside
+from app.robustness.inside import HaltedError, Inside
 from app.robustness.smoothing import Lens, Noise, smoothed_vectors
 from app.robustness.substitution import row_of
 from app.robustness.trigger import Search
@@ -92,12 +94,54 @@ def test_case_that_fails_without_any_attack_is_not_eligible(world: World):
 
 
 def test_what_was_stopped_before_anything_was_tried_was_not_reached(world: World):
-    for found in (
-        world.probe.exchange(world.cases, Flips(), stop=lambda: True),
-        world.probe.push(world.cases, Ball(0.5), Descent(), stop=lambda: True),
-    ):
-        assert {one.outcome for one in found} == {"not_reached"}
-        assert not any(one.complete for one in found)
+    found = world.probe.exchange(world.cases, Flips(), stop=lambda: True)
+    assert {one.outcome for one in found} == {"not_reached"}
+    assert not any(one.complete for one in found)
+    with pytest.raises(HaltedError):
+        world.probe.push(world.cases, Ball(0.5), Descent(), stop=lambda: True)
+
+
+@pytest.mark.parametrize("runs", [1, 3, 4, 6, 9, 14, 30])
+def test_attack_stopped_between_two_runs_keeps_what_it_found(world: World, runs: int):
+    """Told to stop at any run of a graph, no further one is made, and nothing found is lost."""
+    ball, descent = Ball(0.02), Descent(20, 2)
+    whole = world.probe.push(world.cases, ball, descent)
+    left = iter([False] * runs)
+    world.box.runs = 0
+    with contextlib.suppress(HaltedError):
+        found = world.probe.push(world.cases, ball, descent, stop=lambda: next(left, True))
+        for one, most in zip(found, whole, strict=True):
+            assert one.worst.margin >= most.worst.margin - 1e-6
+            assert one.outcome in ("not_reached", "held", "success")
+            assert one.outcome != "not_reached" or one.worst == one.clean
+        assert not all(one.complete for one in found)
+    assert world.box.runs <= runs
+
+
+def test_exchange_stopped_between_two_runs_keeps_what_it_found(world: World):
+    left = iter([False] * 12)
+    found = world.probe.exchange(world.cases, Flips(4, 400), stop=lambda: next(left, True))
+    assert {one.outcome for one in found} - {"not_reached"}
+    assert not all(one.complete for one in found)
+    for one, case in zip(found, world.cases, strict=True):
+        assert one.text is not None
+        assert one.worst.rank == world.rank(one.text, case)
+
+
+def test_exchange_whose_last_check_is_canceled_reports_what_it_saw(world: World):
+    asked: list[str] = []
+
+    def encode(texts):
+        if len(asked) == len(world.cases):  # the queries themselves have been encoded
+            raise HaltedError
+        asked.extend(texts)
+        return world.lens.texts([row_of(one) for one in world.box.read(texts)])
+
+    probe = WhiteBoxProbe(world.lens, world.box, world.store, "c", encode)
+    found = probe.exchange(world.cases, Flips())
+    plain = world.probe.exchange(world.cases, Flips())
+    assert [one.text for one in found] == [one.text for one in plain]
+    assert [one.worst.rank for one in found] == [one.worst.rank for one in plain]
 
 
 def test_exchange_that_has_nothing_to_exchange_is_not_applicable(world: World, monkeypatch):

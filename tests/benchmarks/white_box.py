@@ -25,7 +25,8 @@ from app.robustness.ball import Ball
 from app.robustness.binomial import share_interval
 from app.robustness.bounds import Confidence, preference
 from app.robustness.certificates import gaussian_certificate
-from app.robustness.descent import least_epsilon, push, scatter
+from app.robustness.descent import push, scatter
+from app.robustness.epsilon import least_epsilon
 from app.robustness.hotflip import Flips, flip_tokens
 from app.robustness.inside import RUN_TOKENS, Inside
 from app.robustness.margin import margin_radius

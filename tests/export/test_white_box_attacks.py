@@ -13,7 +13,8 @@ from app.encoder.spelling import Spelling
 from app.encoder.tokenizer import Tokenizer
 from app.robustness.aim import Demote
 from app.robustness.ball import Ball
-from app.robustness.descent import Descent, least_epsilon, push, scatter
+from app.robustness.descent import Descent, push, scatter
+from app.robustness.epsilon import least_epsilon
 from app.robustness.hotflip import Flips, flip_tokens
 from app.robustness.inside import Inside
 from app.robustness.pool import Pool, pool_of
