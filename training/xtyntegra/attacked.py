@@ -78,11 +78,9 @@ class TextAttacks:
         self._accept = accept_changed
         self._digests: dict[tuple[str, int], dict[str, str]] = {}
         self._checked: dict[str, list[bool]] = {}
-        self._seen: set[tuple[str, ...]] = set()
+        self._idle: dict[tuple[str, str, str], list[str]] = {}
         self.changed: list[str] = []
         """What differs from the digests that come along, in sentences."""
-        self.not_measured: list[dict[str, str]] = []
-        """For ``not_measured`` of a result: families that act on no text of a language."""
 
     def prepare(
         self,
@@ -140,6 +138,14 @@ class TextAttacks:
             for edits in recipe.edits
         ]
 
+    @property
+    def not_measured(self) -> list[dict[str, str]]:
+        """For ``not_measured`` of a result: families that act on no text of some languages."""
+        return [
+            {"what": f"{family} on {task}: {', '.join(sorted(set(langs)))}", "why": reason}
+            for (family, task, reason), langs in sorted(self._idle.items())
+        ]
+
     def on(
         self, cells: Sequence[Cell], clean: Mapping[str, Measured], vectors: Vectors
     ) -> Iterator[Attacked]:
@@ -192,10 +198,8 @@ class TextAttacks:
         differences = self._known.differences(perturbed)
         self._checked.setdefault(family, []).append(differences is not None)
         self.changed += differences or []
-        reason = perturbed.why_not()
-        if reason and (name, family) not in self._seen:
-            self._seen.add((name, family))
-            self.not_measured.append({"what": f"{family} on {name}", "why": reason})
+        if reason := perturbed.why_not():
+            self._idle.setdefault((family, perturbed.task, reason), []).append(perturbed.lang)
 
     def _verdict(self, family: str) -> str:
         if any(f", {family}:" in said for said in self.changed):

@@ -78,8 +78,8 @@ def test_text_attacks_leave_queries_they_cannot_act_on_as_they_are(tmp_path: Pat
     assert digits["not_applicable"] == len(ENGLISH) - 1  # 24 children
     assert found[hindi.key, "romanization"].entries[0]["attack"]["not_applicable"] == 0
     assert {one["what"] for one in attacks.not_measured} == {
-        "romanization on own/eng_Latn",
-        "digits on own/hin_Deva",
+        "romanization on own: eng_Latn",
+        "digits on own: hin_Deva",
     }
 
 

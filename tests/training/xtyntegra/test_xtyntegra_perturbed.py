@@ -10,7 +10,9 @@ import pytest
 from app.errors import InvalidInputError
 from app.text.normalize import normalize
 from app.text.perturbations.registry import FAMILIES, family_of, perturb
-from training.xtyntegra import perturbed_files
+from training.corpus import data_folder
+from training.xtyntegra import attacked, perturbed_files
+from training.xtyntegra import perturb as perturb_command
 from training.xtyntegra.errors import BenchmarkError
 from training.xtyntegra.known import committed, read_table, write_table
 from training.xtyntegra.perturbed import (
@@ -27,6 +29,10 @@ from training.xtyntegra.perturbed_files import (
     read_perturbed,
     write_perturbed,
 )
+from training.xtyntegra.plan import QUICK_FAMILIES, quick_plan, sample
+from training.xtyntegra.tasks import load_tasks
+
+from .attacked_cells import cell
 
 TEXTS = (
     "The doctor comes to the village every Thursday.",
@@ -237,3 +243,46 @@ def test_committed_table_names_the_default_plan() -> None:
     rows = committed().rows
     assert {key[0] for key in rows} == {"flores200", "xquad-r"}
     assert all(len(known.digests) == 6 for known in rows.values())
+
+
+@pytest.mark.data
+def test_committed_table_is_what_this_machine_makes_of_the_public_sets() -> None:
+    folder = data_folder()
+    if not (folder / "eval" / "flores200-dev.parquet").is_file():
+        pytest.skip(f"no corpora at {folder}: set TYNTEGRA_DATA")
+    plan = quick_plan(["sat_Olck", "luo_Latn"])
+    cells = [each for each in load_tasks(["flores200/to-english"], folder) if plan.covers(each)]
+    assert len(cells) == 2
+    for each in cells:
+        asked = sample(each, plan.queries).cell
+        for recipe in plan.recipes():
+            found = perturb_texts(each.task, each.query_lang, asked.queries, recipe)
+            assert committed().differences(found) == []
+
+
+def test_perturb_command_makes_the_files_and_says_whether_they_are_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "table.tsv"
+    monkeypatch.setattr(perturb_command, "_cells", lambda _: [replace(cell(), task="flores200")])
+    monkeypatch.setattr(perturb_command, "TABLE", table)
+    asked = [str(tmp_path / "out"), "--languages", "eng_Latn"]
+    assert perturb_command.main(asked) == 0
+    assert "typo/edits=1 (unknown)" in capsys.readouterr().out
+    assert perturb_command.main([*asked, "--write-table"]) == 0
+    assert len(read_table(table.read_text()).rows) == len(QUICK_FAMILIES)
+    monkeypatch.setattr(attacked, "committed", lambda: read_table(table.read_text()))
+    assert perturb_command.main(asked) == 0
+    assert "typo/edits=1 (same)" in capsys.readouterr().out
+    lines = table.read_text().split("\n")
+    table.write_text("\n".join(line[:-3] + "0x0" if "typo" in line else line for line in lines))
+    assert perturb_command.main(asked) == 1
+    assert "perturbed otherwise in edits=2/draw=2" in capsys.readouterr().out
+
+
+def test_perturb_command_without_data_ends_with_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TYNTEGRA_DATA", str(tmp_path))
+    assert perturb_command.main([str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
