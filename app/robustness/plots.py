@@ -84,9 +84,9 @@ def step_plot(caption: Caption, axis: Axis, lines: Sequence[Line]) -> str:
     for height in (0.0, 0.25, 0.5, 0.75, 1.0):
         y = _y(height)
         parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{WIDTH - _RIGHT}"/>')
-        parts.append(_label(_LEFT - 6, y + 4, f"{height:.0%}", "end"))
+        parts.append(label(_LEFT - 6, y + 4, f"{height:.0%}", "end"))
     parts += [
-        _label(_x(axis, value), HEIGHT - _BOTTOM + 17, f"{value:g}", "middle")
+        label(_x(axis, value), HEIGHT - _BOTTOM + 17, f"{value:g}", "middle")
         for value in axis.ticks()
     ]
     for line in lines:
@@ -101,7 +101,7 @@ def bar_plot(caption: Caption, bars: Sequence[tuple[str, float]]) -> str:
     parts = [_frame(caption, [], [])]
     most = max((value for _, value in bars), default=0) or 1
     width = (WIDTH - _LEFT - _RIGHT) / max(1, len(bars))
-    for place, (label, value) in enumerate(bars):
+    for place, (name, value) in enumerate(bars):
         x = _LEFT + place * width
         y = _y(value / most)
         height = HEIGHT - _BOTTOM - y
@@ -110,8 +110,8 @@ def bar_plot(caption: Caption, bars: Sequence[tuple[str, float]]) -> str:
             f'<rect class="bar" x="{x + 2:.1f}" y="{y:.1f}" width="{width - 4:.1f}" '
             f'height="{height:.1f}"/>'
         )
-        parts.append(_label(middle, y - 4, f"{value:g}", "middle"))
-        parts.append(_label(middle, HEIGHT - _BOTTOM + 17, label, "middle"))
+        parts.append(label(middle, y - 4, f"{value:g}", "middle"))
+        parts.append(label(middle, HEIGHT - _BOTTOM + 17, name, "middle"))
     return "".join((*parts, "</svg>"))
 
 
@@ -122,14 +122,14 @@ def _frame(caption: Caption, kinds: Sequence[str], names: Sequence[str]) -> str:
         f'<title id="{key}-t">{escape(caption.title)}</title>'
         f'<desc id="{key}-d">{escape(caption.description)}</desc>'
         f'<path class="axis" d="M{_LEFT} {_TOP}V{HEIGHT - _BOTTOM}H{WIDTH - _RIGHT}"/>',
-        _label((WIDTH + _LEFT - _RIGHT) / 2, HEIGHT - 6, caption.across, "middle"),
+        label((WIDTH + _LEFT - _RIGHT) / 2, HEIGHT - 6, caption.across, "middle"),
     ]
     if not names:
-        parts.append(_label(4, 14, caption.up, "start"))
+        parts.append(label(4, 14, caption.up, "start"))
     x = 4.0
     for kind, name in zip(kinds, names, strict=True):
         parts.append(f'<path class="line {kind}" d="M{x:.0f} 10h20"/>')
-        parts.append(_label(x + 25, 14, name, "start"))
+        parts.append(label(x + 25, 14, name, "start"))
         x += 40 + 6.4 * len(name)
     return "".join(parts)
 
@@ -162,5 +162,7 @@ def _area(axis: Axis, line: Line) -> str:
     return f"{path}Z"
 
 
-def _label(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+def label(x: float, y: float, text: str, anchor: str, kind: str = "") -> str:
+    """Write text in a plot: where, what, how it is anchored, and its class."""
+    named = f' class="{kind}"' if kind else ""
+    return f'<text{named} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'

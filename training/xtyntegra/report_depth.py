@@ -1,0 +1,105 @@
+"""How deep the right documents lie, clean and attacked, from the ranks of single queries."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.robustness.markup import plain
+from app.robustness.plots import Axis, Caption
+from training.xtyntegra.report_heat import edits_words, heat_of
+from training.xtyntegra.report_names import CLEAN, Group, group_name, tenth
+from training.xtyntegra.report_reading import Reading
+from training.xtyntegra.report_svg import Curve, curves
+from training.xtyntegra.report_tables import Row, grid
+
+DEPTHS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+
+class Ranks(Protocol):
+    """Ranks of single queries, as ``training.xtyntegra.result.QueryFigures`` reads them."""
+
+    @property
+    def conditions(self) -> Mapping[str, Sequence[str]]:
+        """Cell -> its conditions, draws apart."""
+        ...
+
+    def ids(self, cell: str, condition: str = CLEAN) -> NDArray[np.str_]:
+        """Query ids of a cell."""
+        ...
+
+    def ranks(self, cell: str, condition: str = CLEAN) -> NDArray[np.int32]:
+        """Ranks from 1 of the best relevant document."""
+        ...
+
+
+def depth_section(reading: Reading, queries: Ranks | None) -> str:
+    """Draw the share of queries whose right document is within the first k."""
+    group = reading.main
+    if queries is None or group is None:
+        return "<p>The figures of single queries were not at hand.</p>"
+    lines = [("clean", _found(queries, group, ""))]
+    heat = heat_of(reading, group)
+    for name in _chosen(heat.families) if heat else []:
+        condition = f"{name}/edits={heat.edits:g}/" if heat else ""
+        lines.append((name, _found(queries, group, condition)))
+    drawn = [(name, found) for name, found in lines if found]
+    if not drawn:
+        return "<p>The figures of single queries were not at hand.</p>"
+    return _drawn(group, drawn, f" with {edits_words(heat.edits)}" if heat else "")
+
+
+def _chosen(families: Sequence[str]) -> list[str]:
+    """The hardest attack, and the one in the middle."""
+    return list(dict.fromkeys([families[0], families[len(families) // 2]]))
+
+
+def _found(queries: Ranks, group: Group, condition: str) -> list[float]:
+    """Average over cells the shares within each depth; of one attack over its draws."""
+    shares: list[NDArray[np.float64]] = []
+    for cell, names in queries.conditions.items():
+        if tuple(cell.split("/")[:2]) != group:
+            continue
+        wanted = [name for name in names if name.startswith(condition)] if condition else [CLEAN]
+        found = [_within(queries.ranks(cell, name)) for name in wanted if name in names]
+        if found:
+            shares.append(np.mean(found, axis=0))
+    return np.mean(shares, axis=0).tolist() if shares else []
+
+
+def _within(ranks: NDArray[np.int32]) -> NDArray[np.float64]:
+    ordered = np.sort(ranks)
+    return np.searchsorted(ordered, DEPTHS, side="right") / max(1, len(ordered))
+
+
+def _drawn(group: Group, lines: Sequence[tuple[str, Sequence[float]]], budget: str) -> str:
+    kinds = ("a", "b", "thin")
+    caption = Caption(
+        "depth",
+        f"Right documents within the first k: {plain(group_name(group), 90)}",
+        "; ".join(
+            f"{plain(name)}: {tenth(found[0])} percent first, {tenth(found[4])} in the first ten"
+            for name, found in lines
+        )
+        + ".",
+        "k, first documents looked at",
+        f"share of queries, mean of languages{budget}",
+    )
+    drawn = [
+        Curve(name, list(zip(map(float, DEPTHS), found, strict=True)), kind=kinds[min(n, 2)])
+        for n, (name, found) in enumerate(lines)
+    ]
+    rows: list[Row] = [
+        ("", [f"{depth:,}", *(tenth(found[place]) for _, found in lines)])
+        for place, depth in enumerate(DEPTHS)
+    ]
+    heads = ["within", *(plain(name, 30) for name, _ in lines)]
+    picture = curves(caption, Axis(1, DEPTHS[-1], log=True), drawn, [1, 10, 100, 1000])
+    return (
+        "<p>How far the right documents are pushed: a query that an attack breaks may still "
+        "have its answer on the first page, or nowhere near it.</p>"
+        f'<div class="beside"><figure><figcaption>{escape(caption.title)}</figcaption>{picture}'
+        f"</figure><div>{grid('Share within the first k, in percent', heads, rows)}</div></div>"
+    )

@@ -1,0 +1,250 @@
+"""Pictures of a benchmark, as SVG: points, curves with names at their ends, and a dense map.
+
+They follow the probe's plots: colors by class, a title and a description in each, no script; the
+numbers belong in a table beside them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from app.robustness.markup import plain
+from app.robustness.plots import WIDTH, Axis, Caption, label
+from app.robustness.style import heat_class
+
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 20, 28, 44
+_NAMES = 112
+_GAP = 12.5
+_QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """A point of two shares.
+
+    Attributes:
+        across: From 0 to 1.
+        up: From 0 to 1.
+        kind: Track, which gives its shape and color.
+        name: Shown beside it; empty for no label.
+        start: Where an arrow to it begins; None for no arrow.
+    """
+
+    across: float
+    up: float
+    kind: str
+    name: str = ""
+    start: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Straight lines between points, with a name at the last of them.
+
+    Attributes:
+        name: As text.
+        points: Where and how high (0 to 1), by rising place.
+        band: For each point the bounds of its height; empty for none.
+        kind: ``a``, ``b`` (dashed) or ``thin``.
+    """
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    band: Sequence[tuple[float, float]] = ()
+    kind: str = "a"
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    height: int
+    right: int
+    axis: Axis
+
+    def x(self, value: float) -> float:
+        return _LEFT + self.axis.place(value) * (WIDTH - _LEFT - self.right)
+
+    def y(self, share: float) -> float:
+        return self.height - _BOTTOM - min(1.0, max(0.0, share)) * (self.height - _TOP - _BOTTOM)
+
+    def open(self, caption: Caption, ticks: Sequence[tuple[float, str]]) -> str:
+        parts = [_head(caption, self.height)]
+        for share in _QUARTERS:
+            y = self.y(share)
+            parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{WIDTH - self.right}"/>')
+            parts.append(label(_LEFT - 6, y + 4, f"{share:.0%}", "end"))
+        bottom = self.height - _BOTTOM
+        parts.append(
+            f'<path class="axis" d="M{_LEFT} {_TOP}V{bottom}H{WIDTH - self.right}"/>'
+            + "".join(label(self.x(at), bottom + 17, text, "middle") for at, text in ticks)
+        )
+        parts.append(label(4, 14, caption.up, "start"))
+        middle = (WIDTH + _LEFT - self.right) / 2
+        parts.append(label(middle, self.height - 6, caption.across, "middle"))
+        return "".join(parts)
+
+
+def scatter(caption: Caption, dots: Sequence[Dot]) -> str:
+    """Draw points of two shares, with the line on which both are equal."""
+    frame = _Frame(330, _RIGHT, Axis(0.0, 1.0))
+    parts = [frame.open(caption, [(share, f"{share:.0%}") for share in _QUARTERS])]
+    even = f"M{frame.x(0):.1f} {frame.y(0):.1f}L{frame.x(1):.1f} {frame.y(1):.1f}"
+    parts.append(f'<path class="line even" d="{even}"/>')
+    parts += [_move(frame, dot) for dot in dots if dot.start]
+    parts += [_mark(dot.kind, frame.x(dot.across), frame.y(dot.up)) for dot in dots]
+    taken: list[tuple[float, float]] = []
+    for dot in dots:
+        if dot.name:
+            parts.append(_beside(frame, dot, taken))
+    return "".join((*parts, "</svg>"))
+
+
+def mark(kind: str) -> str:
+    """Draw a track's mark alone, for a key beside a plot."""
+    return f'<svg viewBox="0 0 14 14" aria-hidden="true">{_mark(kind, 7, 7)}</svg>'
+
+
+def curves(caption: Caption, axis: Axis, lines: Sequence[Curve], ticks: Sequence[float]) -> str:
+    """Draw curves of shares, each named at its end; names keep apart from one another."""
+    frame = _Frame(max(250, int(_TOP + _BOTTOM + _GAP * len(lines))), _NAMES, axis)
+    parts = [frame.open(caption, [(at, f"{at:g}") for at in ticks])]
+    parts += [
+        f'<path class="band {line.kind}" d="{_band(frame, line)}"/>' for line in lines if line.band
+    ]
+    for line in lines:
+        parts.append(f'<path class="line {line.kind}" d="{_path(frame, line.points)}"/>')
+        if line.kind != "thin":
+            parts += [
+                f'<circle class="knot {line.kind}" cx="{frame.x(at):.1f}" cy="{frame.y(up):.1f}" '
+                'r="3"/>'
+                for at, up in line.points
+            ]
+    ends = sorted((frame.y(line.points[-1][1]), n) for n, line in enumerate(lines) if line.points)
+    x = WIDTH - _NAMES
+    for y, (end, n) in zip(
+        spread([y for y, _ in ends], _TOP, frame.height - 44), ends, strict=True
+    ):
+        kind = "tiny" + (" faint" if lines[n].kind == "thin" else "")
+        parts.append(f'<path class="line lead" d="M{x} {end:.1f}L{x + 10} {y:.1f}"/>')
+        parts.append(label(x + 13, y + 3.5, plain(lines[n].name, 18), "start", kind))
+    return "".join((*parts, "</svg>"))
+
+
+def carpet(
+    caption: Caption,
+    columns: Sequence[str],
+    bands: Sequence[tuple[str, Sequence[Sequence[float | None]]]],
+) -> str:
+    """Draw shares as a map of small cells, in bands of rows with a name each.
+
+    Args:
+        caption: Its ``across`` and ``up`` are not shown.
+        columns: Names above the map.
+        bands: Name and rows; None for a cell that is empty.
+    """
+    total = sum(len(rows) for _, rows in bands)
+    high = min(16.0, max(2.2, 420 / max(1, total)))
+    wide = (WIDTH - _LEFT - _RIGHT) / max(1, len(columns))
+    top, gap = 88.0, 5.0
+    height = int(top + high * total + gap * len(bands)) + 4
+    paths: dict[str, list[str]] = {}
+    parts = [_head(caption, height)]
+    for n, name in enumerate(columns):
+        x = _LEFT + (n + 0.5) * wide
+        turned = f'<text class="tiny" transform="translate({x + 3:.1f} {top - 4:.0f}) rotate(-90)">'
+        parts.append(f"{turned}{escape(plain(name, 16))}</text>")
+    y = top
+    for name, rows in bands:
+        parts.append(
+            label(_LEFT - 6, y + min(9.0, high * len(rows)), plain(name, 9), "end", "tiny")
+        )
+        for row in rows:
+            _lay(paths, row, wide, high, y)
+            y += high
+        y += gap
+    parts += [f'<path class="{kind}" d="{"".join(d)}"/>' for kind, d in sorted(paths.items())]
+    return "".join((*parts, "</svg>"))
+
+
+def spread(places: Sequence[float], low: float, high: float) -> list[float]:
+    """Move rising places apart until each stands ``_GAP`` from the next, within bounds."""
+    moved: list[float] = []
+    for place in places:
+        moved.append(max(place, moved[-1] + _GAP) if moved else max(place, low))
+    limit = high
+    for n in reversed(range(len(moved))):
+        moved[n] = min(moved[n], limit)
+        limit = moved[n] - _GAP
+    return moved
+
+
+def _lay(
+    paths: dict[str, list[str]], row: Sequence[float | None], wide: float, high: float, y: float
+) -> None:
+    """Add a row's cells to the path of their shade; neighbors of one shade become one box."""
+    start = 0
+    shades = ["" if value is None else heat_class(value).replace("h", "f") for value in row]
+    for n in range(1, len(row) + 1):
+        if n < len(row) and shades[n] == shades[start]:
+            continue
+        if shades[start]:
+            x = _LEFT + start * wide
+            box = f"M{x:.1f} {y:.1f}h{(n - start) * wide:.1f}v{high:.1f}H{x:.1f}z"
+            paths.setdefault(shades[start], []).append(box)
+        start = n
+
+
+def _head(caption: Caption, height: int) -> str:
+    key = escape(caption.key)
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-labelledby="{key}-t {key}-d">'
+        f'<title id="{key}-t">{escape(caption.title)}</title>'
+        f'<desc id="{key}-d">{escape(caption.description)}</desc>'
+    )
+
+
+def _mark(kind: str, x: float, y: float) -> str:
+    if kind == "related":
+        shape = f'<path d="M{x:.1f} {y - 4.5:.1f}l4 7h-8z"'
+    elif kind == "unseen":
+        shape = f'<rect x="{x - 3.3:.1f}" y="{y - 3.3:.1f}" width="6.6" height="6.6"'
+    else:
+        shape = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.6"'
+    kind = kind if kind in ("seen", "related", "unseen") else "other"
+    return f'{shape} class="dot {kind}"/>'
+
+
+def _move(frame: _Frame, dot: Dot) -> str:
+    if dot.start is None:
+        return ""
+    way = "better" if dot.up > dot.start[1] else "worse" if dot.up < dot.start[1] else ""
+    x, y = frame.x(dot.start[0]), frame.y(dot.start[1])
+    end = f"{frame.x(dot.across):.1f} {frame.y(dot.up):.1f}"
+    return f'<path class="line move {way}" d="M{x:.1f} {y:.1f}L{end}"/>'
+
+
+def _beside(frame: _Frame, dot: Dot, taken: list[tuple[float, float]]) -> str:
+    """Write a point's name where no other name is: to the right, left, above or below."""
+    text = plain(dot.name, 18)
+    wide = 6.2 * len(text)
+    x, y = frame.x(dot.across), frame.y(dot.up)
+    offers = [(side, step) for step in (0, -12, 12, -24, 24) for side in (1, -1)]
+    for side, step in offers:
+        middle = x + side * (8 + wide / 2)
+        free = all(abs(middle - a) > wide or abs(y + step - b) > 11 for a, b in taken)
+        inside = middle - wide / 2 > _LEFT and middle + wide / 2 < WIDTH and y + step > _TOP
+        if free and inside:
+            taken.append((middle, y + step))
+            anchor = "start" if side > 0 else "end"
+            return label(x + side * 8, y + step + 4, text, anchor, "halo")
+    return ""
+
+
+def _path(frame: _Frame, points: Sequence[tuple[float, float]]) -> str:
+    places = (f"{frame.x(at):.1f} {frame.y(up):.1f}" for at, up in points)
+    return "M" + "L".join(places) if points else ""
+
+
+def _band(frame: _Frame, line: Curve) -> str:
+    there = [(at, high) for (at, _), (_, high) in zip(line.points, line.band, strict=True)]
+    back = [(at, low) for (at, _), (low, _) in zip(line.points, line.band, strict=True)]
+    return f"{_path(frame, [*there, *back[::-1]])}Z"
