@@ -1,5 +1,6 @@
 """POST /search: the best documents for queries."""
 
+import itertools
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -21,6 +22,7 @@ from app.retrieval.balance import Method
 from app.retrieval.fusion import Found
 from app.retrieval.ranking import Ask, Mode, Ranker, prepare, require_sense, require_words
 from app.retrieval.store import MAX_TOP_K, VectorStore
+from app.settings import Settings
 
 router = APIRouter(route_class=StrictRoute, tags=["search"])
 
@@ -179,13 +181,37 @@ async def _search(
         count_encoded(service, "/search", encoded)
 
     found: list[list[Found]] = []
+    chars = 0
     for start in range(0, len(queries), ranker.at_once):
         part = slice(start, start + ranker.at_once)
         vectors = None if encoded is None else encoded.vectors[part]
-        found += await service.in_store(
+        ranked = await service.in_store(
             lambda _, part=part, vectors=vectors: ranker.rank(queries[part], vectors)
         )
+        found += ranked
+        chars += sum(map(_chars_of, itertools.chain.from_iterable(ranked)))
+        _require_room(chars, service.settings)
     return found, encoded
+
+
+def _chars_of(found: Found) -> int:
+    """Count the characters of text that a hit has in an answer."""
+    start, end = found.hit.span or (0, 0)
+    return len(found.hit.document.text) + end - start
+
+
+def _require_room(chars: int, settings: Settings) -> None:
+    """Refuse an answer that is longer than it could be of documents without windows.
+
+    Raises:
+        InvalidInputError: If it is.
+    """
+    most = settings.max_hits * settings.max_text_chars
+    if chars > most:
+        raise InvalidInputError(
+            f"The hits have over {most} characters of text together, since the documents of this "
+            "collection are long; ask for fewer hits with top_k, or for fewer queries at a time."
+        )
 
 
 def _prepare(service: Service, store: VectorStore, ask: Ask, queries: list[str]) -> Ranker:

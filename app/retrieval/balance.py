@@ -21,7 +21,7 @@ References:
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import InvalidInputError
-from app.retrieval.filters import All, Filter, In, Not
+from app.retrieval.filters import All, Filter, In, Not, require_filter
 from app.retrieval.fusion import Found
 from app.retrieval.store import Hit, VectorStore
 
@@ -40,6 +40,8 @@ REFERENCE_SHARE = 0.01
 """Of each language's documents, those that tell its level for a query."""
 REFERENCE_HITS = 1000
 """They are so many at most, in all languages together, and at least one in each."""
+OWN_CONDITIONS = 3
+"""What the filter of a language adds to the one given: ``and``, ``not`` and the language."""
 PRIOR_HITS = 1.0
 """So many hits at the common level are added to those of each language."""
 
@@ -76,7 +78,7 @@ def list_languages(store: VectorStore, scope: Scope) -> list[Language]:
     """List the languages of a scope by code; documents without one make one more.
 
     Raises:
-        InvalidInputError: If there are more than ``MAX_LANGUAGES``.
+        InvalidInputError: If there are more than ``MAX_LANGUAGES``, or the filter leaves no room.
         NotFoundError: If there is no such collection.
     """
     known = store.languages(scope.name)
@@ -90,6 +92,7 @@ def list_languages(store: VectorStore, scope: Scope) -> list[Language]:
     if "" in known:
         of_code[""] = Not(In("lang", tuple(codes))) if codes else None
     wheres = {code: _both(scope.where, own) for code, own in of_code.items()}
+    _require_filters(wheres.values())
     if scope.where is None:
         counts = [known[code] for code in wheres]
     else:
@@ -101,6 +104,19 @@ def list_languages(store: VectorStore, scope: Scope) -> list[Language]:
         )
         if count
     ]
+
+
+def _require_filters(wheres: Iterable[Filter | None]) -> None:
+    try:
+        for where in wheres:
+            if where is not None:
+                require_filter(where)
+    except InvalidInputError as error:
+        raise InvalidInputError(
+            "balance searches each language by a filter of its own, for which it adds up to a "
+            f"level and {OWN_CONDITIONS} conditions to the one given: {error.message} Or leave "
+            "balance out."
+        ) from None
 
 
 def reference_hits(counts: Sequence[int]) -> list[int]:

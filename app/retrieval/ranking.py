@@ -21,6 +21,8 @@ from app.retrieval.store import MAX_OFFSET, MAX_TOP_K, Hit, VectorStore
 Mode = Literal["dense", "lexical", "hybrid"]
 AT_ONCE = 8
 """Queries of one call, which goes on to its end even if nobody waits for it any more."""
+HITS_AT_ONCE = 1_000
+"""Hits of the queries of one call, if they are several; each may have a long text."""
 SEARCHES_AT_ONCE = 128
 """Searches of one call, where balance makes one for each query and language."""
 LEAST_FUSED, FUSED_TIMES = 100, 4
@@ -133,7 +135,8 @@ class Ranker:
     @property
     def at_once(self) -> int:
         """How many queries to give to one call of ``rank``."""
-        return max(1, min(AT_ONCE, SEARCHES_AT_ONCE // max(1, len(self.languages))))
+        searches = SEARCHES_AT_ONCE // max(1, len(self.languages))
+        return max(1, min(AT_ONCE, searches, HITS_AT_ONCE // self.ask.top_k))
 
     def rank(
         self, queries: Sequence[str], vectors: NDArray[np.float32] | None

@@ -165,3 +165,8 @@ def test_at_once_falls_with_the_languages_that_each_query_costs(store: Reference
     assert len(languages) == 3
     assert Ranker(store, Ask("a"), list(languages) * 20).at_once == 2
     assert Ranker(store, Ask("a"), list(languages) * 80).at_once == 1
+
+
+@pytest.mark.parametrize(("top_k", "at_once"), [(1, 8), (125, 8), (126, 7), (1000, 1)])
+def test_ranker_asks_for_a_thousand_hits_at_once(store, top_k, at_once):
+    assert prepare(store, Ask("a", top_k=top_k)).at_once == at_once
