@@ -69,7 +69,7 @@ def build(store: EdgeStore, query: Vectors) -> dict[str, Any]:
     thread.start()
     while thread.is_alive():
         seconds.append(timed(lambda: store.search(NAME, query, 10)))
-        time.sleep(0.1)  # Leave the cores to the build
+        time.sleep(max(0.1, 9 * seconds[-1]))  # Leave the cores to the build
     built = round(time.perf_counter() - start, 1)
     return {"build_s": built, "search_while_building_ms": percentiles(seconds)}
 
@@ -216,8 +216,10 @@ def measure(root: Path, n: int, efs: Sequence[int]) -> dict[str, Any]:
         store, vectors
     )
     store.flush(NAME)
+    tell(figures)
     if n > shard.EXACT_LIMIT:
         figures |= build(store, queries[:1])
+    tell(figures)
     builder.wants_build = wants
     truth = true_nearest(vectors, queries)
     searches(store, queries[:100])  # Warm up
@@ -227,12 +229,20 @@ def measure(root: Path, n: int, efs: Sequence[int]) -> dict[str, Any]:
         swept = searches(store, queries) | {"recall_at_10": recall(store, queries, truth)}
         figures.setdefault("by_ef", {})[ef] = swept
     shard.HNSW_EF = 256
+    tell(figures)
     figures |= filtered(store, vectors, queries) | words(store, n)
     figures |= mixed(store, queries, vectors, 12.0)
     figures |= {"close_s": round(timed(store.close), 2)}
+    tell(figures)
     del vectors
     disk = sum(path.stat().st_blocks * 512 for path in root.rglob("*")) >> 20
     return figures | reopening(root) | in_child("memory", root) | {"disk_mib": disk}
+
+
+def tell(figures: dict[str, Any]) -> None:
+    """Say what is known so far, with the time and the load, for who waits for hours."""
+    load = " ".join(f"{one:.1f}" for one in os.getloadavg())
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} load {load} {json.dumps(figures)}\n")
 
 
 def main() -> None:
