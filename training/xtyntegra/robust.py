@@ -83,7 +83,7 @@ class Robustness:
             known: Digests of perturbed queries to compare with; None: those that come along.
             accept_changed: Go on with other texts than those of the digests, and say so.
         """
-        self._encoder, self._plan, self._drawing = encoder, plan, drawing
+        self._plan, self._drawing = plan, drawing
         self._texts = TextAttacks(plan, folder, drawing, known=known, accept_changed=accept_changed)
         self._access: Access | None = None
         self._why: list[dict[str, str]] = []
@@ -150,9 +150,7 @@ class Robustness:
     ) -> Part:
         part = Part(cell.key)
         if self._plan.search:
-            found, left = search_cell(
-                cell, clean, vectors, self._encoder.encode_query, self._plan, self._drawing
-            )
+            found, left = search_cell(cell, clean, vectors, self._plan, self._drawing)
             attacked, part.not_measured = attacked + found, part.not_measured + left
         for one in attacked:
             part.entries += one.entries

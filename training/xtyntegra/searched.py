@@ -7,13 +7,14 @@ roughly. Entries have conditions of their own, ``probe:typo/edits=2``.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.retrieval.documents import Document
-from app.retrieval.store import Collection, Encode, Page
+from app.retrieval.store import Collection, Page
 from app.robustness.held import HeldStore
 from app.robustness.probe import run_probe
 from app.robustness.report import ProbeResult
@@ -73,7 +74,6 @@ def search_cell(
     cell: Cell,
     clean: Measured,
     vectors: Vectors,
-    encode: Encode,
     plan: Plan,
     drawing: Drawing,
     search: Search | None = None,
@@ -83,8 +83,7 @@ def search_cell(
     Args:
         cell: The cell, whole.
         clean: What it came to without attack.
-        vectors: The encoder, for the pool and the texts found.
-        encode: Its queries, for the texts tried.
+        vectors: The encoder.
         plan: Families, edits, seed and sample.
         drawing: Of intervals.
         search: How hard to try; None: the defaults.
@@ -98,6 +97,7 @@ def search_cell(
     chosen = search or Search()
     part = sample(cell, plan.queries)
     store = CellStore(part.cell, vectors.documents(cell.pool))
+    encode = partial(vectors.queries, keep=False)
     found: list[Attacked] = []
     left: list[dict[str, str]] = []
     for family in plan.families:

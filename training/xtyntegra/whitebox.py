@@ -7,8 +7,8 @@ the control, of the same size and drawn as often; where it is as good as the gra
 leads nowhere and the figure says nothing.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -134,18 +134,9 @@ def attack_inside(
                 f"the gradient {len(broken)} of {len(run.right)}"
             )
         for name, found in ((GRADIENT, broken), (CONTROL, control)):
-            after = run.measure(found, f"{name}/epsilon={epsilon:g}")
-            outcome = Outcome(part.query_ids, run.clean.values, [after.values], run.moves)
-            attack = {
-                "family": name,
-                "epsilon": epsilon,
-                "norm": chosen.norm,
-                "steps": chosen.steps,
-                "restarts": chosen.restarts,
-                **attack_figures(outcome, drawing),
-            }
-            entries.append(entry_of(part, after.condition, outcome, [after], attack, drawing))
-            measured.append(after)
+            measured.append(run.measure(found, f"{name}/epsilon={epsilon:g}"))
+            named = {"family": name, "epsilon": epsilon, **asdict(chosen)}
+            entries.append(run.entry(measured[-1], named, drawing))
     return FromInside(cell.key, drawn.rows, part.query_ids, entries, measured, shifts, warnings)
 
 
@@ -201,6 +192,13 @@ class _Run:
         for row, one in found.items():
             vectors[row] = one.vector
         return rank_cell(vectors, self._documents, self._cell, condition)
+
+    def entry(self, after: Measured, named: Mapping[str, Any], drawing: Drawing) -> dict[str, Any]:
+        """Write the entry of one radius."""
+        ids, clean = self._cell.query_ids, self.clean.values
+        outcome = Outcome(ids, clean, [after.values], self.moves)
+        attack = {**named, **attack_figures(outcome, drawing)}
+        return entry_of(self._cell, after.condition, outcome, [after], attack, drawing)
 
     def _search(self, how: Any, rows: Sequence[int], epsilon: float) -> dict[int, Pushed]:
         if not rows:

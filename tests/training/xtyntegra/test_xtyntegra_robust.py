@@ -118,7 +118,7 @@ def test_search_cell_breaks_no_fewer_queries_than_one_random_text(tmp_path: Path
     clean = clean_of([english], vectors)
     plan = replace(PLAN, families=("word_deletion",), edits=(1,), draws=1, queries=None)
     found, left = search_cell(
-        english, clean[english.key], vectors, encode, plan, DRAWING, Search(queries=32)
+        english, clean[english.key], vectors, plan, DRAWING, Search(queries=32)
     )
     assert left == []
     (one,) = found
@@ -144,7 +144,7 @@ def test_search_cell_reports_families_that_cannot_act() -> None:
     vectors = Vectors(encode, encode)
     plan = replace(PLAN, families=("romanization",), edits=(1,), queries=None)
     clean = clean_of([english], vectors)[english.key]
-    (one,), _ = search_cell(english, clean, vectors, encode, plan, DRAWING)
+    (one,), _ = search_cell(english, clean, vectors, plan, DRAWING)
     assert one.entries[0]["attack"]["not_applicable"] >= (clean.ranks == 1).sum()
     assert one.measured[0].ranks.tolist() == clean.ranks.tolist()
 
@@ -154,7 +154,7 @@ def test_search_cell_with_documents_that_do_not_compete_is_not_measured() -> Non
     excluding = replace(english, excluded=[np.array([0])] * len(ENGLISH))
     vectors = Vectors(encode, encode)
     clean = clean_of([english], vectors)[english.key]
-    found, left = search_cell(excluding, clean, vectors, encode, PLAN, DRAWING)
+    found, left = search_cell(excluding, clean, vectors, PLAN, DRAWING)
     assert found == []
     assert "do not compete" in left[0]["why"]
 
