@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from training.registry import CorpusError
-from training.xtyntegra import flores, ntrex, tatoeba, xquad
+from training.xtyntegra import flores, ntrex, tatoeba, xglue, xquad, xtreme
 from training.xtyntegra.task import Cell
 
 Load = Callable[[Path, Collection[str]], list[Cell]]
@@ -14,7 +14,16 @@ _LOADERS: dict[str, Load] = {
     ntrex.NAME: ntrex.load,
     tatoeba.NAME: tatoeba.load,
     xquad.NAME: xquad.load,
+    xtreme.TATOEBA: xtreme.load_tatoeba,
+    xtreme.BUCC: xtreme.load_bucc,
+    xtreme.LAREQA: xtreme.load_lareqa,
+    **{task.name: xglue.loader(task) for task in (xglue.WPR, xglue.QADSM, xglue.QAM)},
 }
+REFUSED = {
+    "xtreme-mlqa-r": "its questions differ between languages, and its files were not at hand",
+    "xtreme-mewslix": "its files were not at hand, so a reader could not be checked",
+}
+"""Retrieval tasks of XTREME-R that are not read -> why."""
 CORE = (flores.NAME, ntrex.NAME, tatoeba.NAME, xquad.NAME)
 """Tasks that the data folder has; a run without a choice of its own measures these."""
 TASKS = tuple(_LOADERS)
@@ -36,6 +45,8 @@ def load_tasks(names: Sequence[str], data: Path, *, languages: Sequence[str] = (
     cells: dict[str, Cell] = {}
     for name in names:
         task, _, setting = name.partition("/")
+        if task in REFUSED:
+            raise CorpusError(f"{task} cannot be read: {REFUSED[task]}")
         if task not in _LOADERS:
             raise CorpusError(f"unknown task {task!r}; expected one of {', '.join(TASKS)}")
         found = _LOADERS[task](data, {*languages, flores.ENGLISH} if languages else ())

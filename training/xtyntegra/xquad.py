@@ -59,13 +59,27 @@ def load(data: Path, languages: Collection[str] = ()) -> list[Cell]:
     Raises:
         CorpusError: If a file cannot be read, or the languages' questions differ.
     """
-    folder = data / "eval" / "xquad-r"
-    read = [_read(folder / f"{code}.json.gz", lang) for code, lang in sorted(FLORES.items())]
+    return cells_of(NAME, data / "eval" / "xquad-r", ".json.gz", languages)
+
+
+def cells_of(task: str, folder: Path, suffix: str, languages: Collection[str] = ()) -> list[Cell]:
+    """Make the cells of XQuAD-R from files of any folder.
+
+    Args:
+        task: Name of the task.
+        folder: Where the files are, such as ``ar.json``.
+        suffix: Of the files: ``.json``, or ``.json.gz``.
+        languages: As for ``load``.
+
+    Raises:
+        CorpusError: As ``load``.
+    """
+    read = [_read(folder / f"{code}{suffix}", lang) for code, lang in sorted(FLORES.items())]
     ids = read[0].questions.keys()
     for each in read:
         if each.questions.keys() != ids:
             raise CorpusError(f"{folder}: questions of {each.lang} and {read[0].lang} differ")
-    pools = {each.lang: _pool([each]) for each in read}
+    pools = {each.lang: _pool(task, [each]) for each in read}
     chosen = [each for each in read if not languages or each.lang in languages]
     cells = [
         _cell("mono" if one is other else "cross", one, other.lang, pools[other.lang], [other], [0])
@@ -74,15 +88,15 @@ def load(data: Path, languages: Collection[str] = ()) -> list[Cell]:
     ]
     sizes = [len(each.sentences) for each in read]
     starts = [sum(sizes[:place]) for place in range(len(sizes))]
-    whole = _pool(read)
+    whole = _pool(task, read)
     return cells + [_cell("pooled", one, POOLED, whole, read, starts) for one in chosen]
 
 
-def _pool(read: list[_Language]) -> Pool:
+def _pool(task: str, read: list[_Language]) -> Pool:
     texts = [text for each in read for text in each.sentences]
     langs = [each.lang for each in read for _ in each.sentences]
     ids = [f"{each.lang}:{row}" for each in read for row in range(len(each.sentences))]
-    return Pool(f"{NAME}:{read[0].lang if len(read) == 1 else POOLED}", texts, langs, ids)
+    return Pool(f"{task}:{read[0].lang if len(read) == 1 else POOLED}", texts, langs, ids)
 
 
 def _cell(
@@ -105,28 +119,30 @@ def _cell(
         for name in asked.questions
     ]
     texts = [text for text, _ in asked.questions.values()]
+    task = pool.name.partition(":")[0]
     return Cell(
-        NAME,
+        task,
         setting,
         asked.lang,
         document_lang,
         texts,
-        _ids(tuple(asked.questions)),
+        _ids(task, tuple(asked.questions)),
         pool,
         relevant,
     )
 
 
 @cache
-def _ids(questions: tuple[str, ...]) -> tuple[str, ...]:
+def _ids(task: str, questions: tuple[str, ...]) -> tuple[str, ...]:
     """Name questions; languages that have them in the same order share the names."""
-    return tuple(f"{NAME}:{name}" for name in questions)
+    return tuple(f"{task}:{name}" for name in questions)
 
 
 def _read(path: Path, lang: str) -> _Language:
     try:
-        with gzip.open(path, "rt", encoding="utf-8") as stream:
-            articles = json.load(stream)["data"]
+        content = path.read_bytes()
+        text = gzip.decompress(content) if path.suffix == ".gz" else content
+        articles = json.loads(text)["data"]
         paragraphs = [each for article in articles for each in article["paragraphs"]]
         language = _Language(lang, [], {})
         for paragraph in paragraphs:
