@@ -48,6 +48,8 @@ ALLOWED_OURS = {
         "app.client",
         "app.probing.endpoint",
     },
+    # The white box is looked into as a probe does.
+    "training.xtyntegra.whitebox": {"training", "app.errors", "app.robustness", "app.insight"},
     "export": {
         "export",
         "training",
