@@ -239,6 +239,17 @@ def measure(root: Path, n: int, efs: Sequence[int]) -> dict[str, Any]:
     return figures | reopening(root) | in_child("memory", root) | {"disk_mib": disk}
 
 
+def only_kill(root: Path, n: int, kills: int) -> dict[str, Any]:
+    """Fill a store, without an index, and kill writers to it."""
+    store = EdgeStore.open(root)
+    store.create(NAME, DIM, "bench", Options(fields={"year": "integer"}))
+    store._table.find(NAME).builder.wants_build = lambda *, now=False: False
+    figures = {"documents": n} | ingest(store, vectors_of(n, 1))
+    store.close()
+    tell(figures)
+    return figures | {"sigkill": kill_rounds(root, kills, others=n)}
+
+
 def tell(figures: dict[str, Any]) -> None:
     """Say what is known so far, with the time and the load, for who waits for hours."""
     load = " ".join(f"{one:.1f}" for one in os.getloadavg())
@@ -251,6 +262,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--ef", type=int, nargs="*", default=[], help="further ef to compare")
     parser.add_argument("--kills", type=int, default=0, help="SIGKILL rounds")
+    parser.add_argument("--only-kill", action="store_true", help="nothing else, and no index")
     parser.add_argument("--out", type=Path, help="file to append the JSON lines to")
     parser.add_argument("--figure", type=Path, help="picture of the curve: .svg or .png")
     parser.add_argument("--folder", type=Path, help="where the stores go; default: temporary files")
@@ -263,8 +275,15 @@ def main() -> None:
     for n in asked.sizes:
         root = Path(tempfile.mkdtemp(prefix="tyntegra-bench-", dir=asked.folder))
         try:
-            line = measure(root, n, asked.ef)
-            if asked.kills and n == min(asked.sizes, key=lambda size: abs(size - 200_000)):
+            if asked.only_kill:
+                line = only_kill(root, n, asked.kills)
+            else:
+                line = measure(root, n, asked.ef)
+            if (
+                asked.kills
+                and not asked.only_kill
+                and n == min(asked.sizes, key=lambda size: abs(size - 200_000))
+            ):
                 line["sigkill"] = kill_rounds(root, asked.kills, others=n)
         finally:
             shutil.rmtree(root)
