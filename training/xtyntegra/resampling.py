@@ -113,6 +113,47 @@ class Clusters:
         p_value = np.minimum(1.0, 2.0 * (fewer + 1) / (drawing.resamples + 1))
         return Estimates(value, low, high, p_value)
 
+    def ratio(
+        self, parts: Sequence[Floats], wholes: Sequence[Floats], drawing: Drawing
+    ) -> Estimates:
+        """Estimate the mean over cells of each cell's sum of parts over its sum of wholes.
+
+        Args:
+            parts: One array a cell, finite, shape (queries,).
+            wholes: Likewise, not negative. A cell whose wholes are all 0, in the sample or in a
+                resample, has no ratio there and is left out of the mean.
+            drawing: How to draw.
+
+        Returns:
+            One estimate; all NaN if no cell has a ratio. There is no p-value.
+
+        References:
+            Davison and Hinkley 1997, Bootstrap Methods, sections 2.2 (ratios) and 3.8.
+        """
+        columns: list[Floats] = [
+            np.bincount(rows, numbers, self.count).astype(np.float64)
+            for side in (parts, wholes)
+            for rows, numbers in zip(self._rows, side, strict=True)
+        ]
+        sums = np.stack(columns, axis=1)  # (ids, 2 cells)
+        value = _mean_ratio(sums.sum(axis=0)[None])
+        unknown = np.full(1, np.nan)
+        if self.count < 2 or np.isnan(value[0]):
+            return Estimates(value, unknown, unknown, unknown)
+        means = _mean_ratio(redraw(sums, np.ones(self.count), drawing))  # (resamples,)
+        tail = (1.0 - drawing.confidence) / 2
+        low, high = np.nanquantile(means, [tail, 1.0 - tail])
+        return Estimates(value, np.array([low]), np.array([high]), unknown)
+
+
+def _mean_ratio(sums: Floats) -> Floats:
+    """Mean over cells of parts over wholes, (rows, 2 cells) to (rows,); NaN if none has one."""
+    parts, wholes = np.split(sums, 2, axis=1)
+    there = wholes > 0.0
+    ratios = np.where(there, parts / np.where(there, wholes, 1.0), 0.0)
+    cells = there.sum(axis=1)
+    return np.where(cells > 0, ratios.sum(axis=1) / np.maximum(cells, 1), np.nan)
+
 
 def redraw(sums: Floats, totals: Floats, drawing: Drawing) -> Floats:
     """Draw ids anew, and average.

@@ -76,3 +76,29 @@ def test_estimate_of_values_that_do_not_fit_is_refused() -> None:
         clusters.estimate([np.ones((3, 1))], Drawing())
     with pytest.raises(InvalidInputError, match="finite"):
         clusters.estimate([np.array([[np.nan], [1.0]])], Drawing())
+
+
+def test_ratio_is_the_mean_over_cells_that_have_one() -> None:
+    clusters = Clusters([["a", "b"], ["a", "b"], ["a", "b"]])
+    parts = [np.array([1.0, 0.0]), np.array([1.0, 1.0]), np.zeros(2)]
+    wholes = [np.array([1.0, 1.0]), np.array([1.0, 1.0]), np.zeros(2)]
+    found = clusters.ratio(parts, wholes, Drawing(resamples=400))
+    assert found.value[0] == pytest.approx((0.5 + 1.0) / 2)
+    # a and a: (1 + 1) / 2; b and b: (0 + 1) / 2
+    assert (found.low[0], found.high[0]) == (0.5, 1.0)
+
+
+def test_ratio_of_one_cell_with_whole_queries_is_their_mean() -> None:
+    dice = np.random.default_rng(5)
+    values, ids = dice.random(80), [f"q{row}" for row in range(80)]
+    clusters = Clusters([ids])
+    found = clusters.ratio([values], [np.ones(80)], Drawing())
+    plain = clusters.estimate([values[:, None]], Drawing())
+    assert found.value[0] == pytest.approx(plain.value[0])
+    assert found.low[0] == pytest.approx(plain.low[0])
+    assert found.high[0] == pytest.approx(plain.high[0])
+
+
+def test_ratio_without_any_whole_does_not_exist() -> None:
+    found = Clusters([["a", "b"]]).ratio([np.zeros(2)], [np.zeros(2)], Drawing())
+    assert np.isnan([found.value[0], found.low[0], found.high[0]]).all()
