@@ -86,18 +86,19 @@ def attack_figures(outcome: Outcome, drawing: Drawing) -> dict[str, object]:
 
     Args:
         outcome: The queries before and after.
-        drawing: Of the intervals by bootstrap; shares have Wilson's, or the exact one below 20.
+        drawing: Of the intervals by bootstrap. Shares have Wilson's, or the exact one below 20,
+            unless several queries have one id.
     """
-    right, broken = int(outcome.right_clean.sum()), int(outcome.broken.sum())
     n = len(outcome.query_ids)
-    drops = _drops(outcome, np.ones(n, dtype=bool), drawing)
+    everything = np.ones(n, dtype=bool)
+    drops = _drops(outcome, everything, drawing)
     acted = _drops(outcome, outcome.applies, drawing) if outcome.applies.any() else None
     nothing: Figure = figure(None, None, None)
     return {
         "not_applicable": n - int(outcome.applies.sum()),
-        "right_clean": right,
-        "success_rate": share(broken, right, drawing.confidence),
-        "success_share": share(broken, n, drawing.confidence),
+        "right_clean": int(outcome.right_clean.sum()),
+        "success_rate": _rate(outcome, outcome.right_clean, drawing),
+        "success_share": _rate(outcome, everything, drawing),
         "clean": {name: float(outcome.clean[name].mean()) for name in METRICS},
         "worst": {name: float(outcome.worst(name).mean()) for name in METRICS},
         "relative_drop": drops[HEADLINE],
@@ -121,6 +122,16 @@ def figure(value: float | None, low: float | None, high: float | None) -> Figure
         name: None if number is None or not np.isfinite(number) else float(number)
         for name, number in found.items()
     }
+
+
+def _rate(outcome: Outcome, rows: NDArray[np.bool_], drawing: Drawing) -> Figure:
+    """Bound the share of some queries that the attack broke."""
+    ids = [name for name, wanted in zip(outcome.query_ids, rows, strict=True) if wanted]
+    broken = outcome.broken[rows]
+    if len(set(ids)) == len(ids):
+        return share(int(broken.sum()), len(ids), drawing.confidence)
+    found = Clusters([ids]).estimate([broken.astype(np.float64)[:, None]], drawing)
+    return figure(found.value[0], found.low[0], found.high[0]) | {"n": len(ids)}
 
 
 def _drops(outcome: Outcome, rows: NDArray[np.bool_], drawing: Drawing) -> dict[str, Figure]:

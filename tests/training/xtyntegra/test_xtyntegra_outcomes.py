@@ -1,5 +1,7 @@
 """Success rates and drops of attacks, by hand-computed values."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
@@ -142,3 +144,18 @@ def test_relative_drops_of_other_shapes_or_numbers_are_refused() -> None:
         relative_drops(["a"], np.ones((2, 1)), np.ones((2, 1)), DRAWING)
     with pytest.raises(InvalidInputError, match="not finite"):
         relative_drops(["a"], np.ones((1, 1)), np.full((1, 1), np.nan), DRAWING)
+
+
+def test_attack_figures_of_queries_that_share_an_id_draw_whole_ids() -> None:
+    # Two sentences, asked thirty times each: one is always lost, the other never.
+    n = 60
+    ids = ["a"] * 30 + ["b"] * 30
+    after = values_of([2] * 30 + [1] * 30)
+    outcome = Outcome(ids, values_of([1] * n), [after], np.ones(n, dtype=bool))
+    found = attack_figures(outcome, DRAWING)
+    assert found["success_rate"] == {"value": 0.5, "low": 0.0, "high": 1.0, "n": n}
+    apart = replace(outcome, query_ids=[str(place) for place in range(n)])
+    judged = binomtest(30, n).proportion_ci(method="wilson")
+    assert attack_figures(apart, DRAWING)["success_share"] == pytest.approx(
+        {"value": 0.5, "low": judged.low, "high": judged.high, "n": n}
+    )
