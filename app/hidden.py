@@ -6,6 +6,7 @@ Their names are reserved: no request may use them and no list shows them.
 import hashlib
 from collections.abc import Iterable
 
+from app.errors import InvalidInputError
 from app.retrieval.store import Collection
 
 PREFIX = "tyntegra--"
@@ -19,6 +20,20 @@ def hidden_name(purpose: str, name: str) -> str:
 def is_hidden(name: str) -> bool:
     """Tell whether a name is reserved."""
     return name.startswith(PREFIX)
+
+
+def require_shown(name: str) -> str:
+    """Return the name of a collection if it is not reserved.
+
+    Raises:
+        InvalidInputError: If it is.
+    """
+    if is_hidden(name):
+        raise InvalidInputError(
+            f"{name:.100} begins with {PREFIX}, which names what the service makes for itself and "
+            "deletes again; give another name."
+        )
+    return name
 
 
 def shown(collections: Iterable[Collection]) -> list[Collection]:

@@ -11,6 +11,7 @@ from app.bulk.target import Target, open_named_store
 from app.bulk.work import Written
 from app.errors import NotFoundError, TooLargeError
 from app.guard import WriteGuard
+from app.hidden import require_shown
 from app.retrieval.documents import Document, Span
 from app.retrieval.store import Collection, FieldType
 from app.settings import Settings
@@ -165,7 +166,7 @@ def _open_encoder(settings: Settings) -> "TextEncoder":
 def _open_collection(store: "VectorStore", encoder: Any, target: Target) -> Collection:
     options = options_for(encoder, target.fields, target.windows)
     try:
-        found = store.describe(target.collection)
+        found = store.describe(require_shown(target.collection))
     except NotFoundError:
         return store.create(target.collection, encoder.dim, encoder.model_id, options)
     require_bound(found, encoder)

@@ -12,6 +12,7 @@ from app.bulk.checksum import Checksum
 from app.bulk.exchange import PURPOSE, SUMS, Rows, schema_of, to_table
 from app.bulk.extras import need
 from app.errors import ConflictError, StoreError
+from app.hidden import require_shown
 
 if TYPE_CHECKING:
     from app.retrieval.store import Collection, VectorStore
@@ -40,11 +41,12 @@ def export_collection(
 
     Raises:
         NotFoundError: If there is no such collection.
+        InvalidInputError: If its name is reserved.
         ConflictError: If the file exists.
         StoreError: If it cannot be written.
     """
     parquet = need("pyarrow.parquet", PURPOSE)
-    collection = store.describe(name)
+    collection = store.describe(require_shown(name))
     if path.exists() and not replace:
         raise ConflictError(f"{path} exists; name another file, or replace it with --force.")
     schema = schema_of(collection)

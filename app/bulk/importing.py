@@ -17,6 +17,7 @@ from app.bulk.sources import identify
 from app.bulk.work import Outcome, Task, hash_id
 from app.errors import ConflictError, NotFoundError, StoreError
 from app.guard import WriteGuard
+from app.hidden import require_shown
 
 if TYPE_CHECKING:
     from app.retrieval.store import VectorStore
@@ -50,9 +51,10 @@ def import_collection(
 
     Raises:
         ConflictError: If the collection has another model or other options, or other documents.
-        InvalidInputError: If the file is damaged; nothing was written then.
+        InvalidInputError: If the file is damaged, or the name reserved; nothing was written then.
         StoreError: If the engine gives back other documents than it was given.
     """
+    require_shown(name)
     file.verify()
     source = Source(str(file.path.resolve()), file.path.name, "parquet", *identify(str(file.path)))
     number = ledger.register(source, "again")
@@ -69,17 +71,21 @@ def import_collection(
     first = 0
     for group, size in enumerate(file.groups):
         if group not in done:
-            part = Part(group, group + 1, first + 1, size, size)
-            rows = file.read(group)
-            for some in slices(rows, UPSERT_DOCUMENTS):
-                with WriteGuard().writing(store, name):
-                    store.upsert(name, some.documents, some.vectors, some.spans)
-            ledger.commit([_outcome(Task(number, source, part), rows)])
+            task = Task(number, source, Part(group, group + 1, first + 1, size, size))
+            _write(store, file.read(group), name, task, ledger)
         first += size
         if show:
             show(first, file.checksum.documents)
     store.flush(name)
     return compare(store, file, name)
+
+
+def _write(store: "VectorStore", rows: Rows, name: str, task: Task, ledger: Ledger) -> None:
+    """Write one part, and note it once it is durable."""
+    for some in slices(rows, UPSERT_DOCUMENTS):
+        with WriteGuard().writing(store, name):
+            store.upsert(name, some.documents, some.vectors, some.spans)
+    ledger.commit([_outcome(task, rows)])
 
 
 def compare(store: "VectorStore", file: ExportFile, name: str) -> Likeness:

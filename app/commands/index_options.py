@@ -11,7 +11,10 @@ from app.errors import InvalidInputError
 from app.settings import PREFIX
 
 if TYPE_CHECKING:
+    from app.bulk.columns import Columns
     from app.bulk.job import Job
+    from app.bulk.parts import Layout
+    from app.bulk.target import Target
     from app.windows import Windows
 
 _EPILOG = """\
@@ -153,45 +156,13 @@ def read_job(options: argparse.Namespace) -> "Job":
     Raises:
         InvalidInputError: If one does not fit.
     """
-    from app.bulk.columns import Columns
     from app.bulk.job import Job
-    from app.bulk.parts import Layout
-    from app.bulk.target import Target
 
-    names = ("store", "state", "artifact", "device", "precision")
-    given = settings_of(options, *names)
-    if options.url is not None and given:
-        raise InvalidInputError(
-            f"--url sends documents to a service, --{next(iter(given))} encodes them here; give "
-            "one of the two ways."
-        )
-    metadata = options.metadata_columns
     return Job(
         files=options.files,
-        target=Target(
-            collection=options.collection,
-            url=None if given else options.url or options.default_url,
-            key=options.key,
-            settings=given,
-            fields=_fields(options.field),
-            windows=_windows(options.windows),
-            batch=_positive("--batch", options.batch),
-            patience_s=options.patience,
-        ),
-        columns=Columns(
-            doc_id=options.id_column,
-            text=options.text_column,
-            lang=options.lang_column,
-            metadata=None if metadata is None else _names(metadata),
-            language=_lang(options.lang),
-        ),
-        layout=Layout(
-            encoding=options.encoding,
-            delimiter=_delimiter(options.delimiter),
-            quoted=None if options.quotes is None else options.quotes == "yes",
-            part_rows=_positive("--batch", options.batch),
-            max_row_bytes=_positive("--max-row-bytes", options.max_row_bytes),
-        ),
+        target=_target(options),
+        columns=_columns(options),
+        layout=_layout(options),
         kind=options.format,
         whole_files=options.whole_files,
         ledger=options.ledger,
@@ -200,6 +171,52 @@ def read_job(options: argparse.Namespace) -> "Job":
         changed=options.changed,
         retry=options.retry,
         writers=_positive("--connections", options.connections),
+    )
+
+
+def _target(options: argparse.Namespace) -> "Target":
+    from app.bulk.target import Target
+
+    given = settings_of(options, "store", "state", "artifact", "device", "precision")
+    if options.url is not None and given:
+        raise InvalidInputError(
+            f"--url sends documents to a service, --{next(iter(given))} encodes them here; give "
+            "one of the two ways."
+        )
+    return Target(
+        collection=options.collection,
+        url=None if given else options.url or options.default_url,
+        key=options.key,
+        settings=given,
+        fields=_fields(options.field),
+        windows=_windows(options.windows),
+        batch=_positive("--batch", options.batch),
+        patience_s=options.patience,
+    )
+
+
+def _columns(options: argparse.Namespace) -> "Columns":
+    from app.bulk.columns import Columns
+
+    metadata = options.metadata_columns
+    return Columns(
+        doc_id=options.id_column,
+        text=options.text_column,
+        lang=options.lang_column,
+        metadata=None if metadata is None else _names(metadata),
+        language=_lang(options.lang),
+    )
+
+
+def _layout(options: argparse.Namespace) -> "Layout":
+    from app.bulk.parts import Layout
+
+    return Layout(
+        encoding=options.encoding,
+        delimiter=_delimiter(options.delimiter),
+        quoted=None if options.quotes is None else options.quotes == "yes",
+        part_rows=_positive("--batch", options.batch),
+        max_row_bytes=_positive("--max-row-bytes", options.max_row_bytes),
     )
 
 

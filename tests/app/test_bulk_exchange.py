@@ -319,3 +319,13 @@ def test_ledger_of_another_import_is_refused(exported: Path, tmp_path: Path) -> 
     with pytest.raises(InvalidInputError, match="belongs to another job"):
         load(ReferenceStore(), tmp_path / "other.parquet", tmp_path / "ledger")
     Ledger(tmp_path / "ledger").close()
+
+
+def test_reserved_names_are_neither_exported_nor_imported(exported: Path, tmp_path: Path) -> None:
+    store, hidden = filled(), "tyntegra--reindex-0"
+    with pytest.raises(InvalidInputError, match="begins with tyntegra--"):
+        export_collection(store, hidden, tmp_path / "hidden.parquet")
+    with pytest.raises(InvalidInputError, match="begins with tyntegra--"):
+        load(store, exported, tmp_path / "ledger", name=hidden)
+    assert [one.name for one in store.collections()] == ["notes"]
+    assert not (tmp_path / "hidden.parquet").exists()
