@@ -16,6 +16,8 @@ from training.xtyntegra.matrix_draws import Draws
 from training.xtyntegra.matrix_exam import encode_tokens, perturbed, read_flores
 from training.xtyntegra.matrix_measures import Figure, figures_of
 from training.xtyntegra.matrix_plan import Scoring
+from training.xtyntegra.matrix_tables import main as print_tables
+from training.xtyntegra.matrix_tables import tables_of
 from training.xtyntegra.matrix_white import attack_tokens, mean_norm
 
 # Two languages, four sentences; the first two of them are attacked, twice.
@@ -219,3 +221,55 @@ def test_read_flores_language_that_is_not_there_is_refused(tmp_path: Path) -> No
     pq.write_table(pa.table({"eng_Latn": ["a"]}), tmp_path / "eval" / "flores200-dev.parquet")
     with pytest.raises(CorpusError, match="no column fra_Latn"):
         read_flores(tmp_path, ["eng_Latn", "fra_Latn"])
+
+
+SUMMARY = {
+    "arms": {
+        "static": {
+            "cells": {
+                "cross-plain": {
+                    "seeds": [0, 1],
+                    "figures": {
+                        "all": {
+                            "clean": [0.4567, 0.44, 0.47, 0.01],
+                            "pooled:distance": [2095.6, 1974.2, 2207.4, 3.0],
+                            "white:0.1": [0.2, 0.1, 0.3, 0.0],
+                        }
+                    },
+                }
+            },
+            "contrasts": [
+                {
+                    "first": "cross-plain",
+                    "second": "cross-fgm",
+                    "seeds": [0, 1],
+                    "rows": [
+                        ["all", "clean", -0.0256, -0.03, -0.02, 0.001, 0.004],
+                        ["all", "white:0.1", 0.0104, -0.01, 0.03, 0.3, 0.4],
+                    ],
+                }
+            ],
+        }
+    }
+}
+
+
+def test_tables_of_cells_have_intervals_and_what_is_sure_is_bold() -> None:
+    lines = tables_of(SUMMARY).splitlines()
+    (means,) = [line for line in lines if line.startswith("| cross-plain")]
+    assert means.startswith("| cross-plain | 2 | .457 (.440 to .470) |")
+    assert "2096 (1974 to 2207)" in means
+    assert means.endswith("| .200 (.100 to .300) |")
+    (change,) = [line for line in lines if line.startswith("| cross-fgm less cross-plain")]
+    assert "**-.026 (-.030 to -.020)**" in change
+    assert change.endswith("| +.010 (-.010 to +.030) |")
+    assert len({line.count("|") for line in lines if line.startswith("|")}) == 2
+
+
+def test_matrix_tables_file_that_is_no_summary_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.json"
+    path.write_text('{"cells": []}', encoding="utf-8")
+    assert print_tables([str(path)]) == 2
+    assert "is no summary of the matrix" in capsys.readouterr().err
