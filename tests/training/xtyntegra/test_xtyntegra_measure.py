@@ -127,6 +127,25 @@ def test_rank_cell_many_languages_reports_rank_distance_and_shares() -> None:
     assert found.extras["language_bias"] == pytest.approx(9 / 20)
 
 
+def test_rank_cell_random_vectors_have_the_rank_distance_of_chance() -> None:
+    # Of 11 right documents among 13,014, XQuAD-R's pool: 13,015 * 10 / 12 = 10,846
+    documents, queries = unit_rows(13_014, 4, 0), unit_rows(400, 4, 1)
+    generator = np.random.default_rng(2)
+    relevant = [generator.choice(13_014, size=11, replace=False).tolist() for _ in range(400)]
+    found = rank_cell(queries, documents, cell_of(relevant, ["eng_Latn", "swh_Latn"] * 6507))
+    assert found.extras["rank_distance"] == pytest.approx(13_015 * 10 / 12, rel=0.02)
+    assert found.extras["language_bias"] < 0.02
+
+
+def test_rank_cell_perfect_ranking_has_the_least_rank_distance() -> None:
+    documents = np.zeros((30, 2), dtype=np.float32)
+    documents[:11, 0] = documents[11:, 1] = 1.0
+    cell = cell_of([list(range(11))], ["eng_Latn", "swh_Latn"] * 15)
+    found = rank_cell(np.array([[1.0, 0.0]], dtype=np.float32), documents, cell)
+    assert found.extras["rank_distance"] == 10
+    assert found.values["map"].tolist() == [1.0]
+
+
 def test_rank_cell_task_of_the_training_corpora_says_so() -> None:
     cell = cell_of([[0]], ["eng_Latn"], task="ntrex128")
     vectors = np.ones((1, 1), dtype=np.float32)
