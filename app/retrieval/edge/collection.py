@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.retrieval.checks import require_entries
-from app.retrieval.conditions import to_condition
 from app.retrieval.documents import Document, Span
 from app.retrieval.edge import disk, layout
 from app.retrieval.edge.builder import Builder
+from app.retrieval.edge.filtering import condition_of
 from app.retrieval.edge.held import Books, Held
 from app.retrieval.edge.layout import CollectionMeta
-from app.retrieval.edge.reader import Reader, ids_of
+from app.retrieval.edge.reader import Reader
 from app.retrieval.edge.scrub import Scrub
 from app.retrieval.edge.shard import Shard
 from app.retrieval.edge.writer import Writer
@@ -62,9 +62,7 @@ class EdgeCollection:
 
     def delete_where(self, where: Filter) -> int:
         """Delete the documents that satisfy a filter; returns how many."""
-        return self._writer.delete_where(
-            lambda shard: to_condition(where, lambda doc_ids: ids_of(shard, doc_ids))
-        )
+        return self._writer.delete_where(lambda shard: condition_of(shard, where))
 
     def get(self, doc_ids: Sequence[str]) -> list[Document]:
         """Return those of the documents that exist, in the order asked for."""

@@ -5,15 +5,16 @@ included. What was found is compared with its document by their check sum, so th
 a write sees the document before it or after it.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import ConflictError, StoreError
-from app.retrieval.conditions import FURTHER_PASSAGE, Condition, fields_of, to_condition
+from app.retrieval.conditions import FURTHER_PASSAGE, Condition
 from app.retrieval.documents import Document
+from app.retrieval.edge.filtering import chunks, condition_of, is_indexed, require_quick
 from app.retrieval.edge.held import Held
 from app.retrieval.edge.ranking import LIGHT, complete
 from app.retrieval.edge.rows import Nearest, Row
@@ -35,7 +36,6 @@ _TIE_MARGIN = 2
 _WHOLE_LIMIT = 64
 """Searches of fewer rows read the documents at once, others the places first."""
 _TRIES = 3
-_CHUNK = 1_000
 _ALL_LANGUAGES = 1 << 20
 _Place = tuple[str, int]
 """A document and the number of its passage."""
@@ -93,7 +93,7 @@ class Reader:
         with self._held.reading() as shard:
             found = {
                 row.point_id: to_document(self._verified(row).payload)
-                for chunk in _chunks(list(dict.fromkeys(names)))
+                for chunk in chunks(list(dict.fromkeys(names)))
                 for row in shard.rows(chunk)
             }
         documents = [found[name] for name in names if name in found]
@@ -106,7 +106,8 @@ class Reader:
     def count(self, where: Filter) -> int:
         """Count the documents that satisfy a filter."""
         with self._held.reading() as shard:
-            return shard.count([_condition(shard, where)], self._further())
+            require_quick(self._held, shard, where)
+            return shard.count([condition_of(shard, where)], self._further())
 
     def languages(self) -> dict[str, int]:
         """Count the documents of each language, the most frequent first."""
@@ -134,7 +135,7 @@ class Reader:
         ]
         found = {row.point_id: row for row in heads} | {
             row.point_id: row
-            for chunk in _chunks(further)
+            for chunk in chunks(further)
             for row in shard.rows(chunk, vectors=dense)
         }
         groups = [
@@ -165,7 +166,9 @@ class Reader:
     ) -> list[list[Hit]]:
         need = offset + top_k
         limit = need + _TIE_MARGIN
-        conditions = [] if where is None else [_condition(shard, where)]
+        if where is not None:
+            require_quick(self._held, shard, where)
+        conditions = [] if where is None else [condition_of(shard, where)]
         asked = [
             Nearest(
                 query,
@@ -191,7 +194,7 @@ class Reader:
         read = {_place(row): row for row in rows if "sum" in row.payload}
         wanted = {_place(row) for row in rows} | {(row.payload["doc_id"], 0) for row in rows}
         missing = [point_ids(doc_id, part + 1)[part] for doc_id, part in wanted - read.keys()]
-        for chunk in _chunks(sorted(missing)):
+        for chunk in chunks(sorted(missing)):
             read |= {_place(row): row for row in shard.rows(chunk)}
         for row in read.values():
             self._verified(row)
@@ -209,8 +212,7 @@ class Reader:
         """Small collections are; and a graph has no links for fields that are not indexed."""
         if self._held.books.account.passages <= EXACT_LIMIT:
             return True
-        declared = self._held.meta.options.get("fields", {})
-        return where is not None and not fields_of(where) <= set(declared)
+        return where is not None and not is_indexed(where, self._held.meta)
 
     def _weighed(self, shard: Shard, words: Sparse) -> Sparse:
         books = self._held.books
@@ -253,21 +255,6 @@ class Reader:
                 ) from error
 
 
-def ids_of(shard: Shard, doc_ids: Sequence[str]) -> Collection[str]:
-    """Return the ids of all points of those documents that exist."""
-    names = [point_ids(doc_id)[0] for doc_id in dict.fromkeys(doc_ids)]
-    return [
-        point_id
-        for chunk in _chunks(names)
-        for row in shard.rows(chunk, fields=("parts",))
-        for point_id in passage_ids(row.point_id, parts_of(row.payload))
-    ]
-
-
-def _condition(shard: Shard, where: Filter) -> Condition:
-    return to_condition(where, lambda doc_ids: ids_of(shard, doc_ids))
-
-
 def _place(row: Row) -> _Place:
     return row.payload["doc_id"], row.payload.get("part", 0)
 
@@ -287,7 +274,3 @@ def _of(head: Row, row: Row) -> Row:
     if row.payload["check"] != head.payload["check"]:
         raise _Moved
     return row
-
-
-def _chunks(names: Sequence[str]) -> list[Sequence[str]]:
-    return [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]

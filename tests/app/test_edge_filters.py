@@ -1,0 +1,60 @@
+"""Filters on fields that are not declared: how much the embedded engine reads for them."""
+
+import numpy as np
+import pytest
+
+from app.errors import InvalidInputError
+from app.retrieval.documents import Document
+from app.retrieval.edge import EdgeStore, filtering
+from app.retrieval.filters import All, In, Not, Range
+from app.retrieval.store import Options
+
+UNDECLARED = In("metadata.n", (7,))
+RARE = In("lang", ("lin_Latn",))
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """60 documents, every tenth in a rare language; 20 may be read for a filter."""
+    monkeypatch.setattr(filtering, "READ_LIMIT", 20)
+    made = EdgeStore.open(tmp_path, reserve_bytes=0)
+    made.create("demo", 4, "m", Options(fields={"year": "integer"}))
+    documents = [
+        Document(
+            f"d{n}", f"rain {n}", "lin_Latn" if n % 10 == 7 else "swh_Latn", {"n": n, "year": n}
+        )
+        for n in range(60)
+    ]
+    made.upsert("demo", documents, np.random.default_rng(0).normal(size=(60, 4)))
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        UNDECLARED,
+        Not(UNDECLARED),
+        All((UNDECLARED, In("lang", ("swh_Latn",)))),
+        All((UNDECLARED, Range("metadata.year", lt=30))),
+    ],
+)
+def test_filter_that_reads_too_many_payloads_is_refused_with_the_remedy(store, where):
+    query = np.ones((1, 4), np.float32)
+    for ask in (
+        lambda: store.search("demo", query, 5, where),
+        lambda: store.match("demo", ["rain"], 5, where),
+        lambda: store.count("demo", where),
+    ):
+        with pytest.raises(InvalidInputError, match="Declare the field"):
+            ask()
+
+
+def test_filter_that_others_narrow_is_applied(store):
+    query = np.ones((1, 4), np.float32)
+    for narrow in (RARE, Range("metadata.year", lt=20), In("doc_id", ("d7", "d17"))):
+        (hits,) = store.search("demo", query, 5, All((UNDECLARED, narrow)))
+        assert [hit.document.doc_id for hit in hits] == ["d7"]
+        assert store.count("demo", All((narrow, UNDECLARED))) == 1
+    assert store.count("demo", Range("metadata.year", lt=30)) == 30
+    assert store.delete_where("demo", UNDECLARED) == 1
