@@ -106,18 +106,18 @@ def _verify(options: argparse.Namespace) -> int:
     return 0
 
 
-def _data(options: argparse.Namespace) -> int:
+def _training(options: argparse.Namespace) -> int:
     # By name, for the service neither imports training nor needs what training needs.
     try:
-        data = importlib.import_module("training.data.__main__")
+        module = importlib.import_module(options.module)
     except ModuleNotFoundError as error:
         print(
-            f"tyntegra: `tyntegra data` needs what training needs, and {error.name} is missing: "
-            "install the project with its extra, as in pip install '.[train]'",
+            f"tyntegra: `tyntegra {options.name}` needs what training needs, and {error.name} is "
+            "missing: install the project with its extra, as in pip install '.[train]'",
             file=sys.stderr,
         )
         return UNUSABLE
-    return data.main(options.arguments)
+    return module.main(options.arguments)
 
 
 def _texts(options: argparse.Namespace) -> list[str]:
@@ -174,12 +174,14 @@ def _parser() -> argparse.ArgumentParser:
     index.add(commands)
     report.add(commands)
 
-    # With a prefix that no argument has, all of them, --help too, go on to the data's own parser.
-    data = commands.add_parser(
-        "data", help="list, fetch and convert training data", add_help=False, prefix_chars="\0"
-    )
-    data.set_defaults(run=_data)
-    data.add_argument("arguments", nargs="*")
+    # With a prefix that no argument has, all of them, --help too, go on to a parser of their own.
+    for name, module, description in (
+        ("data", "training.data.__main__", "list, fetch and convert training data"),
+        ("bench", "training.xtyntegra.command", "measure encoders by XTYNTEGRA, compare runs"),
+    ):
+        part = commands.add_parser(name, help=description, add_help=False, prefix_chars="\0")
+        part.set_defaults(run=_training, name=name, module=module)
+        part.add_argument("arguments", nargs="*")
     return parser
 
 

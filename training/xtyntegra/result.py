@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +78,10 @@ class QueryFigures:
                 found[metric] = self._archive.array(name)
         return found
 
+    def close(self) -> None:
+        """Close the file."""
+        self._archive.__exit__()
+
     def array(self, name: str) -> NDArray[Any]:
         """Read an array by its whole name.
 
@@ -94,12 +98,18 @@ class RunFolder:
     Attributes:
         path: The folder.
         result: ``result.json``, checked.
-        queries: Figures of single queries; open as long as the run is.
+        queries: Figures of single queries; open until the end of a ``with`` block.
     """
 
     path: Path
     result: dict[str, Any]
     queries: QueryFigures
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.queries.close()
 
 
 def values_of(ranks: NDArray[np.integer]) -> dict[str, NDArray[np.float64]]:

@@ -145,7 +145,8 @@ class _Run:
         out = self._request.out
         if not (out / RESULT).exists():
             return None
-        result = read_run(out).result
+        with read_run(out) as found:
+            result = found.result
         if result.get("plan_sha256") != fingerprint(self._plan):
             raise BenchmarkError(
                 f"{out} holds a run of {result['encoder']['name']} with other options, tasks or "

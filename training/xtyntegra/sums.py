@@ -32,12 +32,14 @@ class Queries:
         values: Mean over the draws of each metric, shape (queries, metrics).
         before: accuracy@1 of the same queries without attack, shape (queries,).
         broken: 1 for those right before that some draw gets wrong, shape (queries,).
+        right_in_all: 1 for those that every draw gets right, shape (queries,).
     """
 
     ids: tuple[str, ...]
     values: Floats
     before: Floats
     broken: Floats
+    right_in_all: Floats
 
 
 class Source:
@@ -76,8 +78,8 @@ class Source:
         draws = [self._draw(cell, name) for name in names]  # each (queries, metrics)
         headlines = np.stack([draw[:, _HEADLINE] for draw in draws])
         before = headlines[0] if entry["condition"] == CLEAN else self._before(cell, ids)
-        broken = before * (headlines.min(axis=0) < 1.0)
-        return Queries(ids, np.mean(draws, axis=0), before, broken)
+        worst = headlines.min(axis=0)
+        return Queries(ids, np.mean(draws, axis=0), before, before * (worst < 1.0), worst)
 
     def _draw(self, cell: str, condition: str) -> Floats:
         values = self._figures.values(cell, condition)
