@@ -8,17 +8,20 @@ from html import escape
 
 from app.robustness.markup import plain
 from app.robustness.page import page_of
-from app.robustness.reading import part, word
+from app.robustness.reading import part, parts, word
 from training.xtyntegra.report_budget import budget_section, inside_section
 from training.xtyntegra.report_clean import clean_tables, language_bias
+from training.xtyntegra.report_comparison import html_of_comparison
 from training.xtyntegra.report_depth import Ranks, depth_section
 from training.xtyntegra.report_heat import heat_section
 from training.xtyntegra.report_lead import headline
-from training.xtyntegra.report_origin import not_measured, origin
+from training.xtyntegra.report_origin import gaps, origin
 from training.xtyntegra.report_points import points_section
 from training.xtyntegra.report_proven import certified_section
 from training.xtyntegra.report_reading import read_result
 from training.xtyntegra.report_style import rules
+
+__all__ = ["html_of", "html_of_comparison"]
 
 
 def html_of(result: object, queries: Ranks | None = None) -> str:
@@ -42,7 +45,7 @@ def html_of(result: object, queries: Ranks | None = None) -> str:
         ("From the inside", inside_section(reading)),
         ("Proven, and found", certified_section(reading)),
         ("Language bias", language_bias(reading)),
-        ("What was not measured", not_measured(reading.record)),
+        ("What was not measured", gaps(parts(reading.record, "not_measured"))),
         ("How it was measured", origin(reading.record)),
     )
     title = f"XTYNTEGRA: {plain(name, 60)}"

@@ -209,9 +209,13 @@ def _scope(reading: Reading) -> str:
     source = show(word(encoder, "source"))
     return (
         f"Measured was {_article(word(encoder, 'kind'))} ({source}{size}) on "
-        f"{len(reading.groups):,} tasks in {len(langs):,} languages, under {len(attacks):,} kinds "
-        f"of attack."
+        f"{_some(len(reading.groups), 'task')} in {_some(len(langs), 'language')}, under "
+        f"{_some(len(attacks), 'kind')} of attack."
     )
+
+
+def _some(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def _article(kind: str | None) -> str:

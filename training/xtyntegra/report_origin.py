@@ -1,5 +1,6 @@
 """Where the numbers come from, and which are missing: protocol, hashes, command, gaps."""
 
+from collections.abc import Sequence
 from html import escape
 from shlex import quote
 
@@ -11,17 +12,24 @@ _MOST = 300
 _FIRST = 12
 
 
-def not_measured(record: Record) -> str:
-    """List what a run left out, and why."""
-    known = parts(record, "not_measured")
+def gaps(known: Sequence[Record], done: str = "measured") -> str:
+    """List what a run, or a comparison, left out, and why.
+
+    Args:
+        known: Records of ``what`` and ``why``.
+        done: What was to be done with it.
+    """
     if not known:
-        return "<p>Everything that was asked for was measured.</p>"
+        return f"<p>Everything that was asked for was {done}.</p>"
     reasons: dict[str, list[str]] = {}
     for one in known:
         reasons.setdefault(word(one, "why") or "no reason is given", []).append(
             word(one, "what") or "something without a name"
         )
-    return f"<ul>{''.join(_reason(why, what) for why, what in reasons.items())}</ul>"
+    items = [_reason(why, what) for why, what in list(reasons.items())[:_MOST]]
+    left = len(reasons) - len(items)
+    rest = f"<p>{left:,} more reasons in the JSON.</p>" if left else ""
+    return f"<ul>{''.join(items)}</ul>{rest}"
 
 
 def origin(record: Record) -> str:

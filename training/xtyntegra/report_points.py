@@ -69,6 +69,12 @@ def marks(tracks: Sequence[str]) -> str:
     return f'<ul class="marks">{items}</ul>'
 
 
+def moved(first: Heat, second: Heat) -> list[tuple[Point, Point]]:
+    """Pair the points of two runs by language, where both have one."""
+    before = {one.lang: one for one in points_of(first)}
+    return [(before[one.lang], one) for one in points_of(second) if one.lang in before]
+
+
 def points_section(reading: Reading) -> str:
     """Draw the main task's languages, clean against attacked, and list who lost most."""
     heats = [heat for group in reading.attacked if (heat := heat_of(reading, group))]

@@ -35,7 +35,7 @@ READ_ON = tuple((f"{name}-text", name) for name in ("worse1", "worse2", "better1
 """Which color is read on which; each pair has a contrast of 4.5 or more (WCAG 2, level AA)."""
 
 _RULES = """
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,9.6rem),1fr));
+.tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,9.6rem),1fr));
 gap:.75rem;margin:1rem 0;padding:0;list-style:none;max-width:none}
 .tiles+.tiles{margin-top:-.25rem}
 th small{font-weight:400}
@@ -86,7 +86,7 @@ svg .dot{fill-opacity:.55;stroke-width:1.2}
 .bar.worse{fill:var(--second)}
 .bar.better{fill:var(--first)}
 .bar.same{fill:var(--muted)}
-.whisker{stroke:var(--text);fill:none}
+.whisker{stroke:var(--text);stroke-width:.75;opacity:.55;fill:none}
 svg text.faint{fill:var(--muted);font-size:10px}
 svg text.tiny{font-size:10px}
 svg text.halo{paint-order:stroke;stroke:var(--page);stroke-width:3px;stroke-linejoin:round;

@@ -4,6 +4,7 @@ They follow the probe's plots: colors by class, a title and a description in eac
 numbers belong in a table beside them.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -144,7 +145,7 @@ def carpet(
     total = sum(len(rows) for _, rows in bands)
     high = min(16.0, max(2.2, 420 / max(1, total)))
     wide = (WIDTH - _LEFT - _RIGHT) / max(1, len(columns))
-    top, gap = 88.0, 5.0
+    top, gap = 8.0 + 5.4 * min(16, max(map(len, columns), default=0)), 5.0
     height = int(top + high * total + gap * len(bands)) + 4
     paths: dict[str, list[str]] = {}
     parts = [_head(caption, height)]
@@ -162,6 +163,37 @@ def carpet(
             y += high
         y += gap
     parts += [f'<path class="{kind}" d="{"".join(d)}"/>' for kind, d in sorted(paths.items())]
+    return "".join((*parts, "</svg>"))
+
+
+def differences(caption: Caption, bars: Sequence[tuple[float, float, float, str]]) -> str:
+    """Draw signed differences in a row, each with its interval.
+
+    Args:
+        caption: Its ``across`` says how they are ordered.
+        bars: Value, lower and upper bound, and kind: ``better``, ``worse`` or ``same``.
+    """
+    height, far = 280, max((max(abs(low), abs(high)) for _, low, high, _ in bars), default=0.0)
+    most = math.ceil(20 * max(far, 0.01)) / 20
+    middle, scale = (_TOP + height - _BOTTOM) / 2, (height - _BOTTOM - _TOP) / 2 / most
+    parts = [_head(caption, height), label(4, 14, caption.up, "start")]
+    for share in (-most, -most / 2, 0.0, most / 2, most):
+        y = middle - share * scale
+        kind = "grid" if share else "axis"
+        parts.append(f'<path class="{kind}" d="M{_LEFT} {y:.1f}H{WIDTH - _RIGHT}"/>')
+        parts.append(label(_LEFT - 6, y + 4, f"{100 * share:+.3g}" if share else "0", "end"))
+    wide = (WIDTH - _LEFT - _RIGHT) / max(1, len(bars))
+    thick = min(12.0, 0.8 * wide)
+    for n, (value, low, high, kind) in enumerate(bars):
+        x = _LEFT + (n + 0.5) * wide
+        top, tall = middle - max(value, 0.0) * scale, abs(value) * scale
+        whisker = f"M{x:.1f} {middle - low * scale:.1f}V{middle - high * scale:.1f}"
+        parts.append(
+            f'<rect class="bar {kind}" x="{x - thick / 2:.1f}" y="{top:.1f}" '
+            f'width="{thick:.1f}" height="{tall:.1f}"/>'
+        )
+        parts.append(f'<path class="whisker" d="{whisker}"/>')
+    parts.append(label((WIDTH + _LEFT - _RIGHT) / 2, height - 6, caption.across, "middle"))
     return "".join((*parts, "</svg>"))
 
 
