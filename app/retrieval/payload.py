@@ -23,6 +23,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
 import numpy as np
@@ -152,8 +153,16 @@ def payload_sum(payload: Mapping[str, Any]) -> int:
 
 
 def _sum_of(covered: Mapping[str, Any]) -> int:
-    data = _SORTED.encode(covered).encode("ascii")
+    # As JSONEncoder(sort_keys=True) writes it, in half the time; the names are our own.
+    pairs = (f'"{key}": {_written(covered[key])}' for key in sorted(covered))
+    data = ("{" + ", ".join(pairs) + "}").encode("ascii")
     return _63_bits(hashlib.blake2b(data, digest_size=8).digest())
+
+
+def _written(value: object) -> str:
+    if type(value) is str:
+        return encode_basestring_ascii(value)
+    return str(value) if type(value) is int else _SORTED.encode(value)
 
 
 def is_as_written(payload: Mapping[str, Any]) -> bool:

@@ -1,5 +1,7 @@
 """Documents as points: numbers keep their order, values their identity, ids their neighbors."""
 
+import hashlib
+import json
 import math
 import uuid
 
@@ -174,3 +176,14 @@ def test_point_ids_are_those_of_uuid5_with_room_for_passages(doc_id):
     named = uuid.uuid5(uuid.UUID("6f1b8a52-2d1e-5f0c-9a37-4c1f6d0e7b11"), doc_id).int
     first = named - named % 1024
     assert point_ids(doc_id, 3) == [str(uuid.UUID(int=first + part)) for part in range(3)]
+
+
+@given(text=st.text(), metadata=st.dictionaries(st.text(max_size=8), VALUES, max_size=4))
+def test_payload_sum_is_that_of_sorted_ascii_json(text, metadata):
+    document = Document("ọ̀nà", text, "yor_Latn", metadata)
+    spans = [(0, len(text)), (0, 0)]
+    for row in to_rows(Entry(document, spans, np.eye(2, 4, dtype=np.float32))):
+        covered = {k: v for k, v in row.payload.items() if k not in ("sum", "check")}
+        written = json.dumps(covered, sort_keys=True).encode()
+        digest = hashlib.blake2b(written, digest_size=8).digest()
+        assert payload_sum(row.payload) == row.payload["sum"] == int.from_bytes(digest, "big") >> 1
