@@ -17,6 +17,7 @@ from retrieval_corpus import DIM, NAME, lang_of
 
 from app.retrieval.documents import Document, Span
 from app.retrieval.edge import EdgeStore
+from app.retrieval.filters import In
 
 _BATCH = 50
 _POOL = 2_000
@@ -113,11 +114,13 @@ def _found(store: EdgeStore) -> dict[int, tuple[int, bool]]:
         number, version = int(document.doc_id[1:]), int(document.metadata["v"])
         expected, spans = written(number, version)
         row = rows_of(number, version, len(spans))[-1:]
-        hit = store.search(NAME, row, 1)[0][0]
+        # Among its own passages alone: thousands are asked for, and without an index.
+        hit = store.search(NAME, row, 1, In("doc_id", (document.doc_id,)))[0][0]
         found[number] = (
             version,
             document == expected
             and hit.document == expected
+            and hit.score > 0.9999
             and hit.span == (spans[-1] if len(spans) > 1 else None),
         )
     return found
