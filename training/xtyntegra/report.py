@@ -46,7 +46,7 @@ def html_of(result: object, queries: Ranks | None = None) -> str:
         ("Proven, and found", certified_section(reading)),
         ("Language bias", language_bias(reading)),
         ("What was not measured", gaps(parts(reading.record, "not_measured"))),
-        ("How it was measured", origin(reading.record)),
+        ("How it was measured", origin(reading)),
     )
     title = f"XTYNTEGRA: {plain(name, 60)}"
     return page_of(escape(title), headline(reading), sections, "", rules())

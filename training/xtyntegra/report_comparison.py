@@ -49,7 +49,7 @@ def html_of_comparison(comparison: object, results: Sequence[object]) -> str:
     """
     record = _check(comparison, results)
     readings = [read_result(one) for one in results]
-    names = [_name(run) for run in parts(record, "runs")]
+    names = _names(parts(record, "runs"))
     pairs = parts(record, "pairs")
     q = number(record, "q") or _Q
     head = "".join(_lead(pair, names, q) for pair in pairs)
@@ -94,6 +94,15 @@ def _check(comparison: object, results: Sequence[object]) -> Record:
 
 def _name(run: Record) -> str:
     return word(part(run, "encoder"), "name") or word(run, "folder") or "a run"
+
+
+def _names(runs: Sequence[Record]) -> list[str]:
+    """Name runs by their encoders; of equal names the folder says which is which."""
+    names = [_name(run) for run in runs]
+    return [
+        f"{name} in {word(run, 'folder')}" if names.count(name) > 1 else name
+        for name, run in zip(names, runs, strict=True)
+    ]
 
 
 def _named(names: Sequence[str], pair: Record, side: str) -> str:

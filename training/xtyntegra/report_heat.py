@@ -112,6 +112,7 @@ def _intro(heat: Heat) -> str:
     return (
         f"<p>Of the queries that were right before, the share that an attack with up to "
         f"{edits_words(heat.edits)} broke ({escape(plain(group_name(heat.group), 90))}). "
+        "A query counts as broken if one of the draws of the attack breaks it. "
         "Attacks stand from the hardest to the mildest, languages by track and within it from "
         "the one that breaks most.</p>"
     )

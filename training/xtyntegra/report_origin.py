@@ -6,10 +6,14 @@ from shlex import quote
 
 from app.robustness.markup import plain, show
 from app.robustness.reading import Record, by_name, count, number, part, parts, short, word
-from training.xtyntegra.report_tables import Row, fold, grid, name_cell
+from training.xtyntegra.report_reading import Reading
+from training.xtyntegra.report_tables import DASH, Row, fold, grid, name_cell
 
 _MOST = 300
 _FIRST = 12
+_ATTACK_HEADS = ["family", "edits", "draws", "seed", "as published", "sha256"]
+_COUNTS = ("draws", "queries")
+_PLAN = ("draws", "queries", "inside_queries", "smoothing", "samples")
 
 
 def gaps(known: Sequence[Record], done: str = "measured") -> str:
@@ -32,14 +36,13 @@ def gaps(known: Sequence[Record], done: str = "measured") -> str:
     return f"<ul>{''.join(items)}</ul>{rest}"
 
 
-def origin(record: Record) -> str:
+def origin(reading: Reading) -> str:
     """Write the protocol with its hashes, the environment, and the command."""
+    record = reading.record
     protocol, environment = part(record, "protocol"), part(record, "environment")
     encoder = part(record, "encoder")
-    source = word(encoder, "source")
-    command = word(record, "command") or (
-        f"tyntegra bench xtyntegra {quote(plain(source, 300))}" if source else ""
-    )
+    command = word(record, "command") or command_of(reading)
+    plan = part(protocol, "plan")
     known = [
         ("Encoder", show(word(encoder, "name"))),
         ("Identity", f"<code>{show(word(encoder, 'identity'), 200)}</code>"),
@@ -47,13 +50,20 @@ def origin(record: Record) -> str:
         *((_title(name), _value(environment, name)) for name in environment),
         ("Seed", short(number(protocol, "seed"))),
         ("Resamples", short(number(protocol, "resamples"))),
-        ("Epsilons", escape(", ".join(_numbers(protocol, "epsilons"))) or "none"),
+        ("Epsilons", escape(", ".join(_listed(protocol, "epsilons"))) or "none"),
+        *((_title(name), _value(plan, name)) for name in plan if name in _PLAN),
     ]
     rows = "".join(f"<dt>{label}</dt><dd>{value}</dd>" for label, value in known)
-    said = f"<pre><code>{escape(command)}</code></pre>" if command else ""
+    said = (
+        f"<p>A command that asks for the same, options of the encoder's opening aside:</p>"
+        f"<pre><code>{escape(command)}</code></pre>"
+        if command
+        else ""
+    )
     hashes = _tasks(protocol) + fold("Attacks and their hashes", _attacks(protocol))
     return (
         f"<p>Every model is given the same texts, clean and attacked; equal hashes say so.</p>"
+        f"{_changed(protocol)}"
         f"{said}<dl>{rows}</dl>{hashes}"
     )
 
@@ -91,6 +101,7 @@ def _attacks(protocol: Record) -> str:
                 short(number(one, "edits")),
                 short(number(one, "draws")),
                 short(number(one, "seed")),
+                name_cell(word(one, "known")),
                 name_cell(word(one, "sha256"), 80),
             ],
         )
@@ -98,7 +109,7 @@ def _attacks(protocol: Record) -> str:
     ]
     if not rows:
         return "<p>No attack is part of the protocol.</p>"
-    return grid("Attacks on texts", ["family", "edits", "draws", "seed", "sha256"], rows)
+    return grid("Attacks on texts", _ATTACK_HEADS, rows)
 
 
 def _value(record: Record, name: str) -> str:
@@ -110,6 +121,50 @@ def _title(name: str) -> str:
     return escape(plain(name.replace("_", " "), 40)).capitalize()
 
 
-def _numbers(record: Record, name: str) -> list[str]:
+def command_of(reading: Reading) -> str:
+    """Put the command together that asks for the same cells, attacks and draws; empty if unknown.
+
+    Names of settings stand where a task has several, so that no other one is measured.
+    """
+    protocol = part(reading.record, "protocol")
+    source = word(part(reading.record, "encoder"), "source")
+    if not source:
+        return ""
+    plan = part(protocol, "plan")
+    given = {
+        "--out": "DIR",
+        "--tasks": ",".join(plain("/".join(group), 80) for group in reading.groups),
+        "--languages": ",".join(_listed(protocol, "languages")),
+        "--attacks": ",".join(_listed(plan, "families")) or "none",
+        "--edits": ",".join(_listed(plan, "edits")),
+        **{
+            f"--{name}": short(number(plan, name)).replace(",", "")
+            for name in _COUNTS
+            if name in plan
+        },
+        "--seed": short(number(protocol, "seed")),
+        "--resamples": short(number(protocol, "resamples")).replace(",", ""),
+    }
+    words = [f"{name} {quote(value)}" for name, value in given.items() if value not in ("", DASH)]
+    if plan and not _listed(plan, "cells"):
+        words.append("--full")
+    if plan and not _listed(plan, "epsilons"):
+        words.append("--no-white-box")
+    return " ".join(["tyntegra bench xtyntegra", quote(plain(source, 300)), *words])
+
+
+def _changed(protocol: Record) -> str:
+    changed = _listed(protocol, "changed")
+    if not changed:
+        return ""
+    items = "".join(f"<li>{escape(one)}</li>" for one in changed[:_FIRST])
+    left = f"<li>and {len(changed) - _FIRST:,} more</li>" if len(changed) > _FIRST else ""
+    return (
+        "<p><b>Some attacked texts are not those that come with the benchmark</b>, so figures "
+        f"under them are not to be compared with those of other machines:</p><ul>{items}{left}</ul>"
+    )
+
+
+def _listed(record: Record, name: str) -> list[str]:
     value = record.get(name)
-    return [plain(str(one)) for one in value] if isinstance(value, list) else []
+    return [plain(str(one), 200) for one in value] if isinstance(value, list) else []

@@ -98,7 +98,9 @@ def points_section(reading: Reading) -> str:
     )
     return (
         "<p>The farther below the dotted line, the more a language loses under attack; on the "
-        f"line it would lose nothing. Named are those farthest from what is usual.</p>"
+        f"line it would lose nothing. Named are those farthest from what is usual. "
+        "Attacked figures are means over the draws, and count queries that an attack sets right "
+        "as well, so they are milder than the shares broken above.</p>"
         '<div class="beside"><figure><figcaption>'
         f"{escape(caption.title)}</figcaption>{scatter(caption, dots)}"
         f"{marks(list(heat.tracks.values()))}</figure><div>{_lost(points)}</div></div>"

@@ -35,7 +35,7 @@ READ_ON = tuple((f"{name}-text", name) for name in ("worse1", "worse2", "better1
 """Which color is read on which; each pair has a contrast of 4.5 or more (WCAG 2, level AA)."""
 
 _RULES = """
-.tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,9.6rem),1fr));
+.tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,11.5rem),1fr));
 gap:.75rem;margin:1rem 0;padding:0;list-style:none;max-width:none}
 .tiles+.tiles{margin-top:-.25rem}
 th small{font-weight:400}
@@ -94,7 +94,8 @@ font-size:11px}
 .beside{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));
 gap:.5rem 1.5rem;align-items:start}
 .beside>*{min-width:0}
-@media (max-width:40rem){.dense th small{display:none}}
+@media (max-width:40rem){.tiles{grid-template-columns:repeat(auto-fill,minmax(9.6rem,1fr))}
+.dense th small{display:none}}
 details{margin:.4rem 0}
 dd{min-width:0}
 code{font-family:ui-monospace,monospace;font-size:.875em}

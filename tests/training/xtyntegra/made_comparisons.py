@@ -1,10 +1,15 @@
 """Comparisons of runs as they come back from JSON, made from made results."""
 
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from app.robustness.binomial import mcnemar
 from app.robustness.multiplicity import adjust_p_values
+
+from .made_results import metrics_of, summed
 
 
 def a_comparison(results: Sequence[dict[str, Any]], **changes: Any) -> dict[str, Any]:
@@ -25,6 +30,27 @@ def a_comparison(results: Sequence[dict[str, Any]], **changes: Any) -> dict[str,
         "pairs": pairs,
         "left_out": [],
     } | changes
+
+
+def another(result: dict[str, Any], name: str, lift: float) -> dict[str, Any]:
+    """A run of another encoder: what was right before is lifted, language by language."""
+
+    def moved(cell: dict[str, Any]) -> dict[str, Any]:
+        drawn = np.random.default_rng(
+            zlib.crc32(f"{name}{cell['query_lang']}".encode("utf-8", "replace"))
+        )
+        before = cell["metrics"]["accuracy@1"]["value"]
+        change = lift + 0.05 * drawn.normal() + (0.05 if cell["attack"] else 0.0)
+        after = min(1.0, max(0.0, before + change * before * (1 - before) * 4))
+        attack = cell["attack"]
+        if attack:
+            clean = min(1.0, max(0.0, attack["clean"]["accuracy@1"] + lift))
+            attack = attack | {"clean": {"accuracy@1": clean}}
+        return cell | {"metrics": metrics_of(after, cell["queries"]), "attack": attack}
+
+    cells = [moved(cell) for cell in result["cells"]]
+    encoder = result["encoder"] | {"name": name}
+    return result | {"cells": cells, "summary": summed(cells), "encoder": encoder}
 
 
 def a_cell_pair(cell: dict[str, Any], only_first: int, only_second: int) -> dict[str, Any]:

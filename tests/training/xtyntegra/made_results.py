@@ -204,6 +204,7 @@ def a_result(cells: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
                     "edits": one["edits"],
                     "draws": 2,
                     "seed": 0,
+                    "known": "same",
                     "sha256": "ef" * 32,
                 }
                 for one in conditions.values()
@@ -256,27 +257,6 @@ class MadeRanks:
         drawn = np.random.default_rng(zlib.crc32(f"{cell}{condition}".encode("utf-8", "replace")))
         deep = np.ceil(drawn.pareto(0.5, 200) + 1).clip(2, 997)
         return np.where(drawn.random(200) < self._right[cell][condition], 1, deep).astype(np.int32)
-
-
-def another(result: dict[str, Any], name: str, lift: float) -> dict[str, Any]:
-    """A run of another encoder: what was right before is lifted, language by language."""
-
-    def moved(cell: dict[str, Any]) -> dict[str, Any]:
-        drawn = np.random.default_rng(
-            zlib.crc32(f"{name}{cell['query_lang']}".encode("utf-8", "replace"))
-        )
-        before = cell["metrics"]["accuracy@1"]["value"]
-        change = lift + 0.05 * drawn.normal() + (0.05 if cell["attack"] else 0.0)
-        after = min(1.0, max(0.0, before + change * before * (1 - before) * 4))
-        attack = cell["attack"]
-        if attack:
-            clean = min(1.0, max(0.0, attack["clean"]["accuracy@1"] + lift))
-            attack = attack | {"clean": {"accuracy@1": clean}}
-        return cell | {"metrics": metrics_of(after, cell["queries"]), "attack": attack}
-
-    cells = [moved(cell) for cell in result["cells"]]
-    encoder = result["encoder"] | {"name": name}
-    return result | {"cells": cells, "summary": summed(cells), "encoder": encoder}
 
 
 def a_wide_result(langs: int = 204, families: int = 20) -> dict[str, Any]:

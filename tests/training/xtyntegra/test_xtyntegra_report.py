@@ -209,8 +209,17 @@ def test_html_of_what_was_not_measured_is_named_with_the_reason() -> None:
 
 def test_html_of_origin_has_hashes_and_the_command() -> None:
     clean = a_clean("swh_Latn", 0.8)
-    page = Page(html_of(a_result([clean, *under(clean, typo=0.2)])))
+    result = a_result([clean, *under(clean, typo=0.2)])
+    plan = {"families": ["typo"], "edits": [2], "draws": 3, "queries": 1000, "cells": []}
+    result["protocol"] |= {"plan": plan, "changed": ["xtyntegra: flores200, typo: not <so>"]}
+    page = Page(html_of(result))
     assert page.tables["Tasks"][1] == ["flores200", "4", "3,988", "ab" * 32]
-    assert page.tables["Attacks on texts"][1] == ["typo", "2", "2", "0", "ef" * 32]
-    assert "tyntegra bench xtyntegra app/default/encoder" in page.text
+    assert page.tables["Attacks on texts"][1] == ["typo", "2", "2", "0", "same", "ef" * 32]
+    command = (
+        "tyntegra bench xtyntegra app/default/encoder --out DIR --tasks flores200/to-english "
+        "--attacks typo --edits 2 --draws 3 --queries 1000 --seed 0 --resamples 2000 --full "
+        "--no-white-box"
+    )
+    assert command in page.text
+    assert "xtyntegra: flores200, typo: not <so>" in page.text
     assert "sha256:" + "cd" * 32 in page.text

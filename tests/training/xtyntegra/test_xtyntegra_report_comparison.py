@@ -10,8 +10,8 @@ from training.xtyntegra.report import html_of_comparison
 from training.xtyntegra.report_differences import paired_interval, points, points_bounds
 from training.xtyntegra.report_style import DARK, LIGHT, READ_ON
 
-from .made_comparisons import a_cell_pair, a_comparison
-from .made_results import a_clean, a_result, another, attacked, under
+from .made_comparisons import a_cell_pair, a_comparison, another
+from .made_results import a_clean, a_result, attacked, under
 
 LANGS = ("swh_Latn", "yor_Latn", "fon_Latn")
 MINUS = "\u2212"
@@ -96,6 +96,12 @@ def test_html_of_comparison_three_runs_has_a_section_for_each_pair() -> None:
     assert rows[1][2:] == ["56.7", "60.0", "60.0"]
     ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
     assert len(ids) == len(set(ids)) == 2 * 4
+
+
+def test_html_of_comparison_runs_of_one_name_are_told_apart_by_folder() -> None:
+    runs = [a_run(swh_Latn=0.5), a_run(swh_Latn=0.6)]
+    page = Page(html_of_comparison(a_comparison(runs), runs))
+    assert "first in runs/1 against first in runs/0" in page.text
 
 
 def test_html_of_comparison_without_attacks_or_results_says_so() -> None:
