@@ -6,7 +6,7 @@ traced encoders are made of; an operator without a rule is an error that names i
 
 import numpy as np
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from export.slopes import SLOPES, Slope
 from export.tape import Rule, Tape, attribute, unsupported
@@ -112,7 +112,7 @@ def _gather(tape: Tape, node: onnx.NodeProto, gradient: str, index: int) -> str:
     x, place = node.input
     rank, axis = len(tape.shapes[x]), attribute(node, "axis", 0)
     if index or tape.shapes[place] != ():
-        raise unsupported(node, "of several places")
+        return _taken(tape, node, gradient, index)
     size = tape.add("Gather", tape.add("Shape", x), tape.axes([axis]))  # (1,)
     places = tape.add("Range", tape.whole(0), tape.add("Squeeze", size), tape.whole(1))
     wanted = tape.add("Mod", tape.add("Add", place, size), size)  # counts from the end if below 0
@@ -120,6 +120,22 @@ def _gather(tape: Tape, node: onnx.NodeProto, gradient: str, index: int) -> str:
     is_taken = tape.add("Reshape", tape.add("Equal", places, wanted), tape.axes(lined))
     spread = tape.add("Unsqueeze", gradient, tape.axes([axis]))
     return tape.add("Where", is_taken, spread, tape.number(0))
+
+
+def _taken(tape: Tape, node: onnx.NodeProto, gradient: str, index: int) -> str:
+    """Add the gradient up where the numbers came from: the node itself tells, given the places."""
+    if index:
+        raise unsupported(node, "at places that depend on token embeddings")
+    x, flat = node.input[0], tape.axes([-1])
+    shape = tape.add("Shape", x)
+    numbers = tape.add("Range", tape.whole(0), tape.add("Size", x), tape.whole(1))
+    options = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+    places = tape.add("Reshape", numbers, shape)
+    taken = tape.add(node.op_type, places, *node.input[1:], **options)
+    zeros = tape.add("Expand", tape.number(0), tape.add("Shape", numbers))
+    rows = [tape.add("Reshape", name, flat) for name in (taken, gradient)]
+    found = tape.add("ScatterElements", zeros, *rows, axis=0, reduction="add")
+    return tape.add("Reshape", found, shape)
 
 
 def _concat(tape: Tape, node: onnx.NodeProto, gradient: str, index: int) -> str:
@@ -220,6 +236,8 @@ RULES: dict[str, Rule] = {
     "ReduceL2": _reduce,
     "Gather": _gather,
     "GatherElements": _gather_elements,
+    "Slice": _taken,
+    "Split": _same,
     "Cast": _cast,
     "Concat": _concat,
     "Transpose": _transpose,

@@ -5,6 +5,8 @@ out is one more graph over the same weights, under the same names. It gives a ve
 product: for a cotangent dL/dvector the gradient dL/dembedding of any loss L of the vectors.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -15,7 +17,7 @@ from app.encoder.session import INPUTS, OUTPUT
 from export.derivatives import BROADCAST, RULES
 from export.parts import EMBEDDINGS, Tensors, copy_of, cut, stamp
 from export.running import run_graph
-from export.tape import Tape, unsupported
+from export.tape import Tape, attribute, unsupported
 
 MASK = INPUTS[1]
 
@@ -38,12 +40,13 @@ def gradient_of(encode: onnx.ModelProto, tensors: Tensors) -> onnx.ModelProto:
     tape = Tape(_shapes(encode, tensors, active))
     gradients = {OUTPUT: COTANGENT}
     for node in reversed(encode.graph.node):
-        if node.output[0] not in active or node.output[0] not in gradients:
+        gradient = _arriving(tape, node, gradients)
+        if node.output[0] not in active or gradient is None:
             continue
         for index, name in enumerate(node.input):
             if name not in active:
                 continue
-            found = _through(tape, node, gradients[node.output[0]], index)
+            found = _through(tape, node, gradient, index)
             gradients[name] = (
                 tape.add("Add", gradients[name], found) if name in gradients else found
             )
@@ -51,6 +54,17 @@ def gradient_of(encode: onnx.ModelProto, tensors: Tensors) -> onnx.ModelProto:
         raise unsupported(encode.graph.node[-1], "that no token embedding leads to")
     _mask_out(tape, gradients[EMBEDDINGS])
     return _with_tape(encode, tape)
+
+
+def _arriving(tape: Tape, node: onnx.NodeProto, gradients: Mapping[str, str]) -> str | None:
+    """Name the gradient of a node's output, or of all parts of a split; None: nothing needs it."""
+    if node.op_type != "Split":
+        return gradients.get(node.output[0])
+    if gradients.keys().isdisjoint(node.output):
+        return None
+    zero = tape.number(0)
+    parts = [gradients.get(name) or tape.add("Mul", name, zero) for name in node.output]
+    return tape.add("Concat", *parts, axis=attribute(node, "axis", 0))
 
 
 def _through(tape: Tape, node: onnx.NodeProto, gradient: str, index: int) -> str:

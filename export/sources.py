@@ -21,6 +21,7 @@ from export.pretrained import load_pretrained
 from export.static import is_static, load_static
 from training.assembly import encoder_of
 from training.checkpoint import MANIFEST, CheckpointError, EncoderConfig, load_checkpoint
+from training.composed import folded
 from training.folders import Pooling
 from training.model import Encoder, as_encode
 from training.modules import MODULES
@@ -124,7 +125,7 @@ def load_source(
 def _load_checkpoint(folder: Path) -> Checkpoint:
     snapshot = load_checkpoint(folder)
     try:
-        encoder = encoder_of(snapshot)
+        encoder = folded(encoder_of(snapshot))
     except (KeyError, ValueError, TypeError) as error:
         if isinstance(error, CheckpointError):
             raise
@@ -137,4 +138,4 @@ def _load_checkpoint(folder: Path) -> Checkpoint:
             )
     loss = (snapshot.run.get("config") or {}).get("loss") or {}
     cuts = tuple(sorted(loss.get("matryoshka") or ()))
-    return Checkpoint(snapshot.config, encoder, snapshot.tokenizer, snapshot.run, cuts)
+    return Checkpoint(encoder.config, encoder, snapshot.tokenizer, snapshot.run, cuts)

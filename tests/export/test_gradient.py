@@ -22,6 +22,8 @@ from training.dense import ACTIVATIONS
 from training.model import Encoder, TransformerEncoder
 
 from .conftest import DIM, make_encoder
+from .families import FAMILIES as OTHERS
+from .families import write_family
 
 SHAPES = ((1, 1), (2, 5), (7, 13))
 VOCAB = 60
@@ -55,6 +57,22 @@ def require_gradient(encoder: Encoder, graphs: GraphSet, shape: tuple[int, int])
     assert not got[OUTPUTS[1]][mask == 0].any()
 
 
+def encoder_on(folder: Path, pooling: str) -> TransformerEncoder:
+    """An encoder of a folder's body."""
+    backbone = read_backbone(folder, causal=pooling == "last")
+    table = backbone.get_input_embeddings().weight
+    config = EncoderConfig(
+        kind="transformer",
+        dim=backbone.config.hidden_size,
+        vocab_size=table.shape[0],
+        max_tokens=24,
+        pad_id=0,
+        pooling=pooling,  # type: ignore[arg-type]
+        backbone=backbone.config.to_diff_dict(),
+    )
+    return TransformerEncoder(config, backbone).eval()
+
+
 @pytest.fixture(scope="module")
 def family(pretrained: Callable[[str], Path]) -> Callable[[str, str], tuple[Encoder, GraphSet]]:
     """Gives an encoder of a family and its graphs."""
@@ -62,18 +80,7 @@ def family(pretrained: Callable[[str], Path]) -> Callable[[str, str], tuple[Enco
 
     def encoder(kind: str, pooling: str) -> tuple[Encoder, GraphSet]:
         if (kind, pooling) not in made:
-            backbone = read_backbone(pretrained(kind))
-            table = backbone.get_input_embeddings().weight
-            config = EncoderConfig(
-                kind="transformer",
-                dim=table.shape[1],
-                vocab_size=table.shape[0],
-                max_tokens=24,
-                pad_id=0,
-                pooling=pooling,  # type: ignore[arg-type]
-                backbone=backbone.config.to_diff_dict(),
-            )
-            found = TransformerEncoder(config, backbone).eval()
+            found = encoder_on(pretrained(kind), pooling)
             made[kind, pooling] = (found, transformer_graphs(found))
         return made[kind, pooling]
 
@@ -91,6 +98,18 @@ def test_gradient_equals_autograd_for_every_family(
     family: Callable[[str, str], tuple[Encoder, GraphSet]],
 ) -> None:
     require_gradient(*family(kind, pooling), shape)
+
+
+@pytest.mark.parametrize("name", sorted(OTHERS))
+def test_gradient_equals_autograd_for_other_architectures(
+    name: str, pretrained: Callable[[str], Path], tmp_path: Path
+) -> None:
+    pooling = "last" if name in ("qwen3", "llama") else "mean"
+    encoder = encoder_on(write_family(tmp_path / "model", name, pretrained), pooling)
+    graphs = transformer_graphs(encoder)
+
+    for shape in SHAPES:
+        require_gradient(encoder, graphs, shape)
 
 
 @pytest.mark.parametrize("kind", FAMILIES)
@@ -206,6 +225,29 @@ def test_gradient_equals_central_differences(kind: str, inputs: int) -> None:
     ]
     slope = ((ends[0][OUTPUTS[0]] - ends[1][OUTPUTS[0]]) * cotangent).sum() / 2e-2
     assert (gradient[OUTPUTS[1]] * direction).sum() == pytest.approx(slope, rel=2e-3, abs=2e-3)
+
+
+def test_gradient_of_a_slice_backwards_and_of_one_part_of_a_split_is_exact() -> None:
+    """The states are the first embedding's numbers 3 and 1, and both once more from a split."""
+    constants = {"starts": [3], "ends": [-9], "axes": [-1], "steps": [-2], "halves": [2, 2]}
+    model = chain(
+        helper.make_node("Slice", [EMBEDDINGS, "starts", "ends", "axes", "steps"], ["odd"]),
+        helper.make_node("Split", [EMBEDDINGS, "halves"], ["left", "right"], axis=2),
+        helper.make_node("Concat", ["odd", "right"], ["states"], axis=2),
+    )
+    model.graph.initializer.extend(
+        onnx.numpy_helper.from_array(np.array(value, np.int64), name)
+        for name, value in constants.items()
+    )
+    feed = {
+        EMBEDDINGS: np.ones((2, 3, 4), np.float32),
+        "attention_mask": np.ones((2, 3), np.int64),
+        "cotangent": np.array([[1, 10, 100, 1000]] * 2, np.float32),
+    }
+
+    found = run_graph(gradient_of(model, {}), {}, feed, OUTPUTS)[OUTPUTS[1]]
+
+    np.testing.assert_array_equal(found, np.broadcast_to([0.0, 10, 100, 1001], (2, 3, 4)))
 
 
 def test_gradient_operator_without_a_rule_is_named() -> None:
