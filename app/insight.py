@@ -35,5 +35,11 @@ def open_access(artifact: Path, precision: str = "auto", device: Device = "cpu")
     chosen = precision if precision in having else "auto"
     threads = 1 if device == "cpu" else 0
     box = WhiteBox.open(artifact, precision=chosen, device=device, threads=threads)
-    speller = Spelling(Tokenizer(contents[TOKENIZER], manifest), manifest, "query")
-    return Access(Inside(box, speller.vocabulary), speller, speller.learn)
+    tokenizer = Tokenizer(contents[TOKENIZER], manifest)
+    speller = Spelling(tokenizer, manifest, "query")
+    return Access(
+        Inside(box, speller.vocabulary),
+        speller,
+        speller.learn,
+        lambda: Spelling(tokenizer, manifest, "document"),
+    )

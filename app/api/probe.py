@@ -145,8 +145,8 @@ def _is_large(body: ProbeWire, settings: Settings) -> bool:
 def _is_long(body: ProbeWire) -> bool:
     attacks = len(FAMILIES if body.attacks is None else body.attacks)
     texts = len(body.queries) * attacks * body.seeds * body.budget.queries
-    inside = body.white_box is not None or body.certify is not None
-    return texts > MOST_TEXTS_HERE or inside
+    inside = body.white_box or body.poison or body.certify
+    return texts > MOST_TEXTS_HERE or inside is not None
 
 
 async def _begin(body: ProbeWire, service: Service) -> Response:

@@ -17,6 +17,7 @@ from app.robustness.findings import (
     SeedSpread,
 )
 from app.robustness.macro import Languages
+from app.robustness.poisoned import PoisonReport
 from app.robustness.report import Cell, ProbeReport, ProbeResult, Quality, Rate, Spent
 from app.robustness.request import Budget, GoalChoice, StatsChoice
 
@@ -54,6 +55,7 @@ class ProbeReply(Reply):
     seeds: SeedSpread | None = Field(description="success rates under the seeds that were run")
     recall_drop: Estimate = Field(description="clean less attacked recall, with its interval")
     white_box: list[InnerReport]
+    poisoning: list[PoisonReport] = Field(description="from the corpus side, on an overlay")
     certificates: list[CertificateReport]
     digest: Digest
     limits: list[str] = Field(description="what the numbers do not show")

@@ -133,6 +133,32 @@ class WhiteBoxWire(Wire):
     restarts: int = Field(default=2, ge=1, le=32)
 
 
+class PoisonWire(Wire):
+    """What to try from the corpus side, with gradients; the collection itself is never changed."""
+
+    documents: int = Field(
+        default=1, ge=1, le=asked.MAX_POISON, description="documents that the attacker adds"
+    )
+    promote: DocId | None = Field(
+        default=None, description="rewrite this document instead, so that it comes up"
+    )
+    edits: int = Field(
+        default=16, ge=1, le=asked.MAX_POISON_EDITS, description="tokens exchanged, at most"
+    )
+    calls: int = Field(
+        default=512,
+        ge=2,
+        le=asked.MAX_POISON_CALLS,
+        description="runs of each document through the graphs, at most",
+    )
+    chars: int = Field(
+        default=400,
+        ge=1,
+        le=asked.MAX_POISON_CHARS,
+        description="characters of the document to promote that are kept",
+    )
+
+
 class CertifyWire(Wire):
     """Certificates besides the output margin, which is always there; the goal must be demotion."""
 
@@ -193,6 +219,7 @@ class ProbeWire(Wire):
     search: SearchWire = Field(default=SearchWire())
     constraints: ConstraintsWire = Field(default=ConstraintsWire())
     white_box: WhiteBoxWire | None = Field(default=None, description="null: none")
+    poison: PoisonWire | None = Field(default=None, description="null: none")
     certify: CertifyWire | None = Field(default=None, description="null: the output margin alone")
     stats: StatsWire = Field(default=StatsWire())
     background: bool = Field(
@@ -224,6 +251,7 @@ def as_request(body: ProbeWire, max_chars: int) -> ProbeRequest:
         constraints=asked.Constraints(**_fields(body.constraints)),
         white_box=body.white_box and asked.WhiteBoxChoice(**_fields(body.white_box)),
         certify=body.certify and asked.CertifyChoice(**_fields(body.certify)),
+        poison=body.poison and asked.PoisonChoice(**_fields(body.poison)),
         stats=asked.StatsChoice(**_fields(body.stats)),
         seeds=body.seeds,
     )

@@ -94,9 +94,10 @@ def require_documents(body: ProbeWire, store: VectorStore) -> None:
                 f"queries[{index}].relevant names a document that the collection does not have; "
                 "correct the doc_id, add the document, or leave relevant out."
             )
-    target = body.goal.target
-    if target is not None and not store.get(body.collection, [target]):
-        raise InvalidInputError(
-            "goal.target names a document that the collection does not have; correct the doc_id, "
-            "or add the document."
-        )
+    promote = body.poison.promote if body.poison else None
+    for name, target in (("goal.target", body.goal.target), ("poison.promote", promote)):
+        if target is not None and not store.get(body.collection, [target]):
+            raise InvalidInputError(
+                f"{name} names a document that the collection does not have; correct the doc_id, "
+                "or add the document."
+            )

@@ -49,6 +49,7 @@ def require_probe(request: ProbeRequest, store: VectorStore) -> None:
     _require_constraints(request)
     _require_white_box(request)
     _require_certificates(request)
+    _require_poison(request)
     _require_documents(request, store, documents)
 
 
@@ -144,6 +145,20 @@ def _require_white_box(request: ProbeRequest) -> None:
             raise InvalidInputError(f"{name} is {got}; expected 1 to {most}: change it.")
 
 
+def _require_poison(request: ProbeRequest) -> None:
+    chosen = request.poison
+    if chosen is None:
+        return
+    for name, got, least, most in (
+        ("poison.documents", chosen.documents, 1, asked.MAX_POISON),
+        ("poison.edits", chosen.edits, 1, asked.MAX_POISON_EDITS),
+        ("poison.calls", chosen.calls, 2, asked.MAX_POISON_CALLS),
+        ("poison.chars", chosen.chars, 1, asked.MAX_POISON_CHARS),
+    ):
+        if not least <= got <= most:
+            raise InvalidInputError(f"{name} is {got}; expected {least} to {most}: change it.")
+
+
 def _require_certificates(request: ProbeRequest) -> None:
     chosen = request.certify
     if chosen is None:
@@ -199,6 +214,8 @@ def _require_documents(request: ProbeRequest, store: VectorStore, documents: int
     named = [doc for query in request.queries for doc in query.relevant]
     if target is not None:
         named.append(target)
+    if request.poison and request.poison.promote is not None:
+        named.append(request.poison.promote)
     wanted = list(dict.fromkeys(named))
     if not wanted:
         return
@@ -207,8 +224,8 @@ def _require_documents(request: ProbeRequest, store: VectorStore, documents: int
     if missing:
         raise InvalidInputError(
             f"The collection {request.collection} has no document {_some(missing)} named in "
-            "queries[].relevant or goal.target: correct the doc_id, add the document, or leave "
-            "relevant out to take each query's own top hit."
+            "queries[].relevant, goal.target or poison.promote: correct the doc_id, add the "
+            "document, or leave relevant out to take each query's own top hit."
         )
     if target is not None and documents <= request.top_k:
         raise InvalidInputError(

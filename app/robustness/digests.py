@@ -8,6 +8,7 @@ from typing import Any
 
 from app.retrieval.store import Collection
 from app.robustness.findings import CertificateReport, Digest, InnerReport
+from app.robustness.poisoned import PoisonReport
 from app.robustness.report import ProbeResult
 from app.robustness.request import ProbeRequest
 
@@ -18,7 +19,7 @@ def digest_of(
     request: ProbeRequest,
     collection: Collection,
     results: Sequence[ProbeResult],
-    inner: Sequence[InnerReport],
+    inner: Sequence[InnerReport | PoisonReport],
     certificates: Sequence[CertificateReport],
 ) -> Digest:
     """Digest a probe. Numbers count without their last bits, which differ between machines."""
@@ -38,6 +39,11 @@ def _told(one: ProbeResult) -> list[Any]:
         *(_short(one.margin), one.adversarial_text, one.queries, one.complete),
         *(_short(one.shift), one.calls_to_success, one.edits_to_success, one.rejected),
     ]
+
+
+def short_name(text: str) -> str:
+    """A name that depends on a text alone, 24 characters."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
 def _short(value: float | None) -> float | None:

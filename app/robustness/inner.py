@@ -15,6 +15,7 @@ from app.robustness.inside import HaltedError
 from app.robustness.request import InnerAttack, ProbeRequest, WhiteBoxChoice
 from app.robustness.resources import Access
 from app.robustness.smoothing import Lens, Noise
+from app.robustness.substitution import Speller
 from app.robustness.trigger import Search
 from app.robustness.victims import Victim
 from app.robustness.white_box import Case, Finding, WhiteBoxProbe
@@ -37,8 +38,8 @@ class Inner:
     """A white box beside the collection that it is tried on; read into memory once."""
 
     def __init__(self, access: Access, store: VectorStore, collection: str, encode: Encode) -> None:
-        self.access = access
-        self._store, self._collection, self._encode = store, collection, encode
+        self.access, self.store = access, store
+        self._collection, self._encode = collection, encode
 
     @cached_property
     def plain(self) -> WhiteBoxProbe:
@@ -49,15 +50,20 @@ class Inner:
         """The same through noise."""
         return self._through(Lens(self.access.inside, noise))
 
+    @cached_property
+    def documents(self) -> Speller:
+        """The tokenizer of documents."""
+        return self.access.documents() if self.access.documents else self.access.speller
+
     def learn(self, stop: Stop) -> None:
         """Let the tokenizer see how the collection's documents are written."""
         if self.access.learn and not stop():
-            page = self._store.scan(self._collection, limit=_LEARNT)
+            page = self.store.scan(self._collection, limit=_LEARNT)
             self.access.learn([document.text for document in page.documents])
 
     def _through(self, lens: Lens) -> WhiteBoxProbe:
         speller = self.access.speller
-        return WhiteBoxProbe(lens, speller, self._store, self._collection, self._encode)
+        return WhiteBoxProbe(lens, speller, self.store, self._collection, self._encode)
 
 
 def look_inside(

@@ -18,6 +18,7 @@ from app.robustness.board import Board
 from app.robustness.cells import find
 from app.robustness.certifying import Means, certify
 from app.robustness.checks import require_probe
+from app.robustness.corpus_side import attack_corpus
 from app.robustness.digests import digest_of
 from app.robustness.empirical import empirical_radii
 from app.robustness.findings import CertificateReport, InnerReport
@@ -25,6 +26,7 @@ from app.robustness.goal import SEARCH_DEPTH
 from app.robustness.inner import Inner, look_inside
 from app.robustness.inside import HaltedError
 from app.robustness.limits import limits_of
+from app.robustness.poisoned import PoisonReport
 from app.robustness.pool import collect
 from app.robustness.progress import Reporter, Tell
 from app.robustness.ranking import Ranker
@@ -96,7 +98,7 @@ class _Run:
         self._resources = resources
         self._judge = self._second_encoder()
         # Opened first: where it is missing the caller shall not wait to be told.
-        self._access = resources.access() if _needs_inside(request) else None
+        self._access = resources.access() if request.looks_inside else None
         self._collection: Collection = store.describe(request.collection)
         self._clock = Clock(
             self._began + request.budget.seconds, lambda: self._reporter.tick() or cancelled()
@@ -116,11 +118,12 @@ class _Run:
         rows = check(victims, self._request, self._ranker, self._clock)
         reporter.stage = "inside"
         inner = self._look_inside(victims)
+        poisoning = self._attack_corpus(victims)
         if self._clock.cancelled:
             self._notes.append("Canceled before all worst texts were searched for once more")
         reporter.stage = "certify"
         certificates = self._certify(victims, rows, inner)
-        return self._write(rows, inner, certificates)
+        return self._write(rows, inner, poisoning, certificates)
 
     def _start(self) -> list[Victim]:
         request, clock = self._request, self._clock
@@ -154,7 +157,8 @@ class _Run:
     def _later(self, victims: Sequence[Victim], attacks: int) -> float:
         """Seconds to keep for the last checks and the stages after them."""
         each = (self._ranker.encode_s + self._ranker.search_s) / max(1, self._ranker.texts)
-        stages = bool(self._request.white_box) + bool(self._request.certify)
+        asked = self._request
+        stages = bool(asked.white_box) + bool(asked.poison) + bool(asked.certify)
         return _CAUTION * each * attacks + stages * _STAGES * self._request.budget.seconds
 
     def _hold(self, victims: Sequence[Victim], attacks: int) -> None:
@@ -164,7 +168,7 @@ class _Run:
         if request.budget.total_queries is not None:
             tried = min(tried, request.budget.total_queries)
         worth = tried * _WORTH_HOLDING >= self._collection.count
-        if not (worth or _needs_inside(request)) or self._collection.count > MOST_HELD:
+        if not (worth or request.looks_inside) or self._collection.count > MOST_HELD:
             return
         pool = collect(self._store, request.collection, MOST_HELD + 1)
         there = [victim for victim in victims if victim.eligible]
@@ -182,7 +186,7 @@ class _Run:
         choice, access = self._request.white_box, self._access
         if choice is None or access is None:
             return []
-        self._clock.allow(0.5 if self._request.certify else 1.0)
+        self._clock.allow(0.5 if self._request.certify or self._request.poison else 1.0)
         before = access.inside.calls
         found = look_inside(
             self._request, victims, self._inside(access), lambda: self._stopped(access, before)
@@ -190,6 +194,18 @@ class _Run:
         self._calls += access.inside.calls - before
         if any(not one.complete for one in found):
             self._notes.append("Time or texts ran out inside: white-box rates are lower bounds")
+        return found
+
+    def _attack_corpus(self, victims: Sequence[Victim]) -> list[PoisonReport]:
+        access = self._access
+        if self._request.poison is None or access is None:
+            return []
+        self._clock.allow(0.5 if self._request.certify else 1.0)
+        before = access.inside.calls
+        found = attack_corpus(
+            self._request, victims, self._inside(access), lambda: self._stopped(access, before)
+        )
+        self._calls += access.inside.calls - before
         return found
 
     def _certify(
@@ -237,15 +253,12 @@ class _Run:
         self,
         rows: Sequence[Row],
         inner: Sequence[InnerReport],
+        poisoning: Sequence[PoisonReport],
         certificates: Sequence[CertificateReport],
     ) -> ProbeReport:
         request, results = self._request, tuple(row.result for row in rows)
         summary = summarize(rows, request.stats.confidence)
-        whole = (
-            all(result.complete for result in results)
-            and all(one.complete for one in inner)
-            and all(one.complete for one in certificates)
-        )
+        whole = all(one.complete for one in (*results, *inner, *poisoning, *certificates))
         budget = request.budget
         spent = self._ranker.spent(tried=sum(result.queries for result in results))
         return ProbeReport(
@@ -264,10 +277,13 @@ class _Run:
             findings=find(rows, request),
             white_box=tuple(inner),
             certificates=tuple(certificates),
-            digest=digest_of(request, self._collection, results, inner, certificates),
+            digest=digest_of(
+                request, self._collection, results, [*inner, *poisoning], certificates
+            ),
             collection=request.collection,
             budget=budget,
             stats=request.stats,
+            poisoning=tuple(poisoning),
         )
 
     def _second_encoder(self) -> Judge | None:
@@ -280,10 +296,3 @@ class _Run:
                 "expected one: configure it, or leave min_similarity out."
             )
         return Judge(self._resources.second, least)
-
-
-def _needs_inside(request: ProbeRequest) -> bool:
-    chosen = request.certify
-    return request.white_box is not None or (
-        chosen is not None and "gaussian_embedding" in chosen.methods
-    )

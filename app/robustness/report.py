@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from app.robustness.findings import CertificateReport, Digest, Findings, InnerReport
+from app.robustness.poisoned import PoisonReport
 from app.robustness.request import Budget, GoalChoice, StatsChoice
 from app.text.perturbations.edits import Edit
 
@@ -215,6 +216,7 @@ class ProbeReport:
         collection: Which was probed.
         budget: As asked.
         stats: As asked: the confidence of all intervals.
+        poisoning: The attack from the corpus side; empty if none was asked for.
     """
 
     model: str
@@ -236,3 +238,4 @@ class ProbeReport:
     collection: str
     budget: Budget
     stats: StatsChoice
+    poisoning: tuple[PoisonReport, ...] = ()

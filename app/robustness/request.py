@@ -15,6 +15,10 @@ MAX_SECONDS = 3600.0
 MAX_TOTAL_QUERIES = 100_000_000
 MAX_SEEDS = 32
 MAX_WIDTH = 64
+MAX_POISON = 10
+MAX_POISON_EDITS = 128
+MAX_POISON_CALLS = 100_000
+MAX_POISON_CHARS = 4_096
 
 GoalType = Literal["demotion", "promotion", "recall_drop", "disagreement", "vector_shift"]
 Method = Literal["auto", "random", "greedy", "beam", "evolution"]
@@ -144,6 +148,25 @@ class WhiteBoxChoice:
 
 
 @dataclass(frozen=True, slots=True)
+class PoisonChoice:
+    """What to try from the corpus side, on a scratch overlay.
+
+    Attributes:
+        documents: How many documents the attacker adds, 1 to ``MAX_POISON``.
+        promote: Rewrite this document instead, so that it comes up; None: add documents.
+        edits: Most tokens exchanged in a document, 1 to ``MAX_POISON_EDITS``.
+        calls: Most runs of each document through the graphs, 2 to ``MAX_POISON_CALLS``.
+        chars: Characters of the document to promote that are kept; the rest is cut.
+    """
+
+    documents: int = 1
+    promote: str | None = None
+    edits: int = 16
+    calls: int = 512
+    chars: int = 400
+
+
+@dataclass(frozen=True, slots=True)
 class CertifyChoice:
     """Which certificates to compute.
 
@@ -192,6 +215,7 @@ class ProbeRequest:
         white_box: What to try with gradients; None for nothing.
         certify: Which certificates to compute besides the output margin; None for no other.
         stats: How numbers are bounded.
+        poison: What to try from the corpus side; None for nothing.
         seeds: How many seeds every attack is run with: ``seed`` and those that follow it.
     """
 
@@ -210,11 +234,18 @@ class ProbeRequest:
     certify: CertifyChoice | None = None
     stats: StatsChoice = field(default_factory=StatsChoice)
     seeds: int = 1
+    poison: PoisonChoice | None = None
 
     @property
     def attack_names(self) -> tuple[str, ...]:
         """The attacks asked for, or the usual ones."""
         return DEFAULT_ATTACKS if self.attacks is None else self.attacks
+
+    @property
+    def looks_inside(self) -> bool:
+        """Whether anything needs the encoder's white box."""
+        methods = self.certify.methods if self.certify else ()
+        return bool(self.white_box or self.poison) or "gaussian_embedding" in methods
 
     @property
     def all_seeds(self) -> tuple[int, ...]:

@@ -28,11 +28,13 @@ class Access:
         inside: Its graphs.
         speller: Its tokenizer.
         learn: Takes texts, to learn how tokens are written in the scripts of a collection.
+        documents: Gets the tokenizer of documents; None: that of queries.
     """
 
     inside: Inside
     speller: Speller
     learn: Callable[[Sequence[str]], None] | None = None
+    documents: Callable[[], Speller] | None = None
 
 
 @dataclass(frozen=True, slots=True)
