@@ -12,7 +12,7 @@ from app.robustness.reading import part, parts, word
 from training.xtyntegra.report_budget import budget_section, inside_section
 from training.xtyntegra.report_clean import clean_tables, language_bias
 from training.xtyntegra.report_comparison import html_of_comparison
-from training.xtyntegra.report_depth import Ranks, depth_section
+from training.xtyntegra.report_depth import depth_section
 from training.xtyntegra.report_heat import heat_section
 from training.xtyntegra.report_lead import headline
 from training.xtyntegra.report_origin import gaps, origin
@@ -20,11 +20,12 @@ from training.xtyntegra.report_points import points_section
 from training.xtyntegra.report_proven import certified_section
 from training.xtyntegra.report_reading import read_result
 from training.xtyntegra.report_style import rules
+from training.xtyntegra.result import QueryFigures
 
 __all__ = ["html_of", "html_of_comparison"]
 
 
-def html_of(result: object, queries: Ranks | None = None) -> str:
+def html_of(result: object, queries: QueryFigures | None = None) -> str:
     """Write a run's page for readers.
 
     Args:

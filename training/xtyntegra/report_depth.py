@@ -1,8 +1,7 @@
 """How deep the right documents lie, clean and attacked, from the ranks of single queries."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,28 +13,12 @@ from training.xtyntegra.report_names import CLEAN, Group, group_name, tenth
 from training.xtyntegra.report_reading import Reading
 from training.xtyntegra.report_svg import Curve, curves
 from training.xtyntegra.report_tables import Row, grid
+from training.xtyntegra.result import QueryFigures
 
 DEPTHS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
-class Ranks(Protocol):
-    """Ranks of single queries, as ``training.xtyntegra.result.QueryFigures`` reads them."""
-
-    @property
-    def conditions(self) -> Mapping[str, Sequence[str]]:
-        """Cell -> its conditions, draws apart."""
-        ...
-
-    def ids(self, cell: str, condition: str = CLEAN) -> NDArray[np.str_]:
-        """Query ids of a cell."""
-        ...
-
-    def ranks(self, cell: str, condition: str = CLEAN) -> NDArray[np.int32]:
-        """Ranks from 1 of the best relevant document."""
-        ...
-
-
-def depth_section(reading: Reading, queries: Ranks | None) -> str:
+def depth_section(reading: Reading, queries: QueryFigures | None) -> str:
     """Draw the share of queries whose right document is within the first k."""
     group = reading.main
     if queries is None or group is None:
@@ -56,7 +39,7 @@ def _chosen(families: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([families[0], families[len(families) // 2]]))
 
 
-def _found(queries: Ranks, group: Group, condition: str) -> list[float]:
+def _found(queries: QueryFigures, group: Group, condition: str) -> list[float]:
     """Average over cells the shares within each depth; of one attack over its draws."""
     shares: list[NDArray[np.float64]] = []
     for cell, names in queries.conditions.items():

@@ -152,7 +152,7 @@ class _Run:
                 f"{out} holds a run of {result['encoder']['name']} with other options, tasks or "
                 "weights; give another folder with --out."
             )
-        self._report(result)
+        self._report()
         remove_parts(out)  # a run killed at its very end left them
         return result
 
@@ -171,7 +171,7 @@ class _Run:
         self._tell("summing up")
         result = compose(out / QUERIES, self._head(), records, self._request.drawing)
         replace_file(out / RESULT, lambda file: file.write(to_json(result)))
-        self._report(result)
+        self._report()
         remove_parts(out)
         return result
 
@@ -278,10 +278,11 @@ class _Run:
         }
         return plain(described)
 
-    def _report(self, result: Mapping[str, Any]) -> None:
+    def _report(self) -> None:
         from training.xtyntegra.report import html_of
 
-        page = html_of(result).encode("utf-8", "surrogatepass")
+        with read_run(self._request.out) as run:
+            page = html_of(run.result, run.queries).encode("utf-8", "surrogatepass")
         replace_file(self._request.out / REPORT, lambda file: file.write(page))
 
 

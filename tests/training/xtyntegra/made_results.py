@@ -259,6 +259,11 @@ class MadeRanks:
         return np.where(drawn.random(200) < self._right[cell][condition], 1, deep).astype(np.int32)
 
 
+def ranks_of(result: dict[str, Any]) -> Any:
+    """Stand in for the figures of single queries that a run reads back."""
+    return MadeRanks(result)
+
+
 def a_wide_result(langs: int = 204, families: int = 20) -> dict[str, Any]:
     """A run of realistic size: all languages, all families, white box, certificates, pools."""
     names = list(FAMILIES)[:families]

@@ -170,7 +170,8 @@ def test_html_of_depths_come_from_the_ranks_of_single_queries() -> None:
 
     clean = a_clean("swh_Latn", 0.5)
     result = a_result([clean, *under(clean, typo=0.2)])
-    rows = Page(html_of(result, Ranks(result))).tables["Share within the first k, in percent"]
+    ranks: Any = Ranks(result)
+    rows = Page(html_of(result, ranks)).tables["Share within the first k, in percent"]
     found = {row[0]: row[1:] for row in rows}
     assert found["within"] == ["clean", "typo"]
     assert found["1"] == ["50.0", "25.0"]

@@ -10,13 +10,13 @@ from training.xtyntegra.report import html_of
 
 from .made_results import (
     LANGS,
-    MadeRanks,
     a_clean,
     a_result,
     a_share,
     a_wide_result,
     attacked,
     bias_extras,
+    ranks_of,
     summed,
     under,
 )
@@ -29,7 +29,7 @@ def wide() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def wide_html(wide: dict[str, Any]) -> str:
-    return html_of(wide, MadeRanks(wide))
+    return html_of(wide, ranks_of(wide))
 
 
 def test_html_of_all_languages_and_attacks_is_bounded_and_whole(
@@ -97,7 +97,7 @@ def test_html_of_hostile_text_everywhere_stays_text(text: str) -> None:
         environment={text: text, "seconds": 1.5},
     )
     result["protocol"]["tasks"] = {text: {"sha256": text}}
-    html = html_of(result, MadeRanks(result))
+    html = html_of(result, ranks_of(result))
     assert len(html.encode("utf-8")) < 200_000
     tags = Page(html).tags
     assert {tag for tag, _ in tags}.isdisjoint({"script", "img", "link", "iframe", "base"})
