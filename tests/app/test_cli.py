@@ -128,12 +128,19 @@ def test_cli_data_passes_all_arguments_on(capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.parametrize(
-    ("missing", "named"), [("pyarrow", "pyarrow is missing"), ("training", "training.data is")]
+    ("command", "missing", "named"),
+    [
+        (["data", "list"], "pyarrow", "`tyntegra data` needs what training needs, and pyarrow is"),
+        (["data", "list"], "training", "training.data is"),
+        (["bench", "compare", "x"], "pyarrow", "`tyntegra bench` needs what training needs"),
+    ],
 )
-def test_cli_data_without_the_extra_names_it_in_one_line(missing: str, named: str) -> None:
+def test_cli_of_training_without_the_extra_names_it_in_one_line(
+    command: list[str], missing: str, named: str
+) -> None:
     code = (
         f"import sys; sys.modules[{missing!r}] = None\n"
-        "from app.cli import main; sys.exit(main(['data', 'list']))"
+        f"from app.cli import main; sys.exit(main({command!r}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
