@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from tokenizers import Tokenizer
 from torch import nn
 
 from training.backbones import (
@@ -20,6 +21,7 @@ from training.backbones import (
     rebuild_backbone,
 )
 from training.checkpoint import CheckpointError, EncoderConfig, Snapshot, load_checkpoint
+from training.composed import ComposedEncoder, grams_of
 from training.config import EncoderSection, TrainConfig
 from training.folders import Folder, Pooling, read_pieces, special_ids
 from training.model import Encoder, StaticEncoder, TransformerEncoder
@@ -52,7 +54,7 @@ def first_encoder(config: TrainConfig, vocabulary: Vocabulary) -> Encoder:
     elif section.backbone:
         encoder = _on_backbone(config, vocabulary)
     else:
-        encoder = new_encoder(section, vocabulary.size, vocabulary.pad_id)
+        encoder = new_encoder(section, vocabulary.size, vocabulary.pad_id, vocabulary.tokenizer)
     found = encoder.config
     if vocabulary.size > found.vocab_size:
         raise CheckpointError(
@@ -74,8 +76,10 @@ def first_encoder(config: TrainConfig, vocabulary: Vocabulary) -> Encoder:
     return encoder
 
 
-def new_encoder(section: EncoderSection, vocab_size: int, pad_id: int) -> Encoder:
-    """Make an encoder with random weights."""
+def new_encoder(
+    section: EncoderSection, vocab_size: int, pad_id: int, tokenizer: Tokenizer | None = None
+) -> Encoder:
+    """Make an encoder with random weights; one with ``grams`` needs its tokenizer."""
     config = EncoderConfig(
         kind=section.kind,
         dim=section.dim,
@@ -83,9 +87,10 @@ def new_encoder(section: EncoderSection, vocab_size: int, pad_id: int) -> Encode
         max_tokens=section.max_tokens,
         pad_id=pad_id,
         pooling=section.pooling,
+        grams=section.grams,
     )
     if section.kind == "static":
-        return StaticEncoder(config)
+        return _static(config, tokenizer)
     backbone = new_backbone(section, vocab_size, pad_id)
     described = {"backbone": describe_backbone(backbone)}
     return TransformerEncoder(config.model_copy(update=described), backbone)
@@ -99,7 +104,7 @@ def encoder_of(snapshot: Snapshot) -> Encoder:
     """
     config = snapshot.config
     if config.kind == "static":
-        encoder: Encoder = StaticEncoder(config)
+        encoder: Encoder = _static(config, Tokenizer.from_str(snapshot.tokenizer))
     else:
         names = [name.removeprefix("backbone.") for name in snapshot.weights]
         encoder = TransformerEncoder(config, rebuild_backbone(config.backbone or {}, names))
@@ -109,6 +114,12 @@ def encoder_of(snapshot: Snapshot) -> Encoder:
         first = str(error).splitlines()[-1].strip()
         raise CheckpointError(f"the weights do not fit the encoder's config: {first}") from error
     return encoder.eval()
+
+
+def _static(config: EncoderConfig, tokenizer: Tokenizer | None) -> StaticEncoder:
+    if not config.grams or tokenizer is None:
+        return StaticEncoder(config)
+    return ComposedEncoder(config, grams_of(tokenizer))
 
 
 def load_encoder(path: Path) -> Encoder:

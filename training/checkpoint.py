@@ -65,6 +65,7 @@ class EncoderConfig(BaseModel):
     prompts: dict[str, str] = Field(default_factory=lambda: {"query": "", "document": ""})
     backbone: dict[str, Any] | None = Field(default=None, description="transformers configuration")
     dense: tuple[DenseLayer, ...] = Field(default=(), description="after pooling, in order")
+    grams: bool = Field(default=False, description="a static one with rows of n-grams too")
 
     @model_validator(mode="after")
     def _check_dense(self) -> Self:

@@ -100,13 +100,27 @@ class StaticEncoder(Encoder):
         spares the (batch, seq, dim) block, which large batches cannot hold.
         """
         kept = attention_mask.bool()
-        means = _BagMean.apply(self.embeddings.weight, input_ids[kept], kept.sum(dim=1))
+        means = bag_mean(self.embeddings.weight, input_ids[kept], kept.sum(dim=1))
         return means[:, None], torch.ones_like(attention_mask[:, :1])
 
     def noise_counts(self, movable: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
         """See ``Encoder``; the one point of a text stands for all of its tokens."""
         moving = (movable * attention_mask).sum(dim=1, keepdim=True).float()  # (batch, 1)
         return moving, attention_mask.sum(dim=1, keepdim=True).float().clamp(min=1.0)
+
+
+def bag_mean(table: Tensor, ids: Tensor, lengths: Tensor) -> Tensor:
+    """Average rows of a table over bags of ids, with a sparse gradient; no bag may be empty.
+
+    Args:
+        table: Shape (rows, dim).
+        ids: Those of the first bag, then of the second, and so on, shape (ids,).
+        lengths: Of each bag, shape (bags,).
+
+    Returns:
+        Shape (bags, dim).
+    """
+    return _BagMean.apply(table, ids, lengths)
 
 
 class _BagMean(torch.autograd.Function):

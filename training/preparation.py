@@ -141,5 +141,6 @@ def first_encoder(config: TrainConfig, material: Preparation) -> Encoder:
         table = initial_table(
             material.bitext, material.tokens, material.tokenizer, seed=config.run.seed
         )
-        encoder.load_state_dict({"embeddings.weight": torch.from_numpy(table)})
+        with torch.no_grad():
+            encoder.get_parameter("embeddings.weight").copy_(torch.from_numpy(table))
     return encoder

@@ -86,6 +86,14 @@ def _encoder_rules(config: "TrainConfig") -> Iterator[Rule]:
         "encoder.teacher_table needs encoder.kind = 'static'",
     )
     yield (
+        encoder.kind != "static" and encoder.grams,
+        "encoder.grams needs encoder.kind = 'static'",
+    )
+    yield (
+        encoder.grams and bool(config.distillation.transport),
+        "encoder.grams excludes distillation.transport: a token's state is made of many rows",
+    )
+    yield (
         bool(encoder.start and (encoder.backbone or encoder.teacher_table)),
         "encoder.start excludes encoder.backbone and encoder.teacher_table",
     )

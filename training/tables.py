@@ -35,6 +35,7 @@ class EncoderSection(Section):
     layers: int = Field(default=2, ge=1, le=48, description="of a new transformer")
     heads: int = Field(default=2, ge=1, le=64, description="of a new transformer")
     teacher_table: bool = Field(default=False, description="start a static one from the teacher")
+    grams: bool = Field(default=False, description="rows of character n-grams in a static one's")
     backbone: str = Field(default="", description="folder of a pretrained transformer, or new")
     start: str = Field(default="", description="checkpoint to take the first weights from")
     prompts: dict[Literal["query", "document"], str] = Field(

@@ -112,10 +112,10 @@ def require_start(section: EncoderSection, found: EncoderConfig) -> None:
     Raises:
         CheckpointError: If its kind, dimension or pooling is another.
     """
-    for key in ("kind", "dim", "pooling"):
+    for key in ("kind", "dim", "pooling", "grams"):
         ours, theirs = getattr(section, key), getattr(found, key)
         if ours != theirs:
-            value = repr(theirs)
+            value = str(theirs).lower() if isinstance(theirs, bool) else repr(theirs)
             raise CheckpointError(
                 f"the checkpoint {section.start} has {key} {value}, the configuration {ours!r}: "
                 f"set encoder.{key} = {value}"

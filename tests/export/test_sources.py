@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models
 
 from app.errors import ArtifactError
 from export.sources import load_source
-from training.checkpoint import CheckpointError
+from training.assembly import new_encoder
+from training.checkpoint import CheckpointError, Snapshot, save_checkpoint
+from training.config import EncoderSection
 from training.folders import Pooling
 
 from .conftest import RUN, save
@@ -109,3 +111,21 @@ def test_load_source_weights_that_are_not_numbers_are_refused(
 
     with pytest.raises(ArtifactError, match=r"embeddings\.weight that are not finite"):
         load_source(folder)
+
+
+def test_load_source_adds_the_rows_of_n_grams_up_to_one_table(tmp_path: Path) -> None:
+    words = {"[PAD]": 0, "[UNK]": 1, "cats": 2, "catty": 3, "dog": 4}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    section = EncoderSection(kind="static", dim=8, max_tokens=9, grams=True)
+    encoder = new_encoder(section, len(words), 0, tokenizer)
+    torch.nn.init.ones_(encoder.get_parameter("grams.weight"))  # that of "cat" alone
+    run = {"corpora": [], "languages": []}
+    save_checkpoint(
+        tmp_path,
+        Snapshot(tokenizer.to_str(), encoder.config, encoder.state_dict(), run, {}, {}),
+    )
+    own = encoder.get_parameter("embeddings.weight").detach().numpy()
+    gain = np.array([[0], [0], [1], [1], [0]], np.float32)
+    checkpoint = load_source(tmp_path)
+    assert np.allclose(checkpoint.table, own + gain, atol=1e-6)
+    assert not checkpoint.config.grams
