@@ -14,6 +14,7 @@ from training.xtyntegra.report_differences import (
     moves_section,
     points,
     points_bounds,
+    small_p,
     tally,
     tinted,
 )
@@ -242,7 +243,7 @@ def _figures(row: Record) -> list[str]:
         tenth(number(row, "other")),
         tinted(number(row, "difference")),
         f"<td>{points_bounds(number(row, 'low'), number(row, 'high')) or DASH}</td>",
-        short(number(row, "p_value")),
+        small_p(number(row, "p_value")),
     ]
 
 

@@ -92,14 +92,19 @@ def points_bounds(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"[{points(low)}, {points(high)}]"
 
 
-def tinted(value: float | None, title: str = "") -> str:
+def small_p(value: float | None) -> str:
+    """Write a p-value; what is below a thousandth only as that."""
+    return "&lt;0.001" if value is not None and value < 0.001 else short(value)
+
+
+def tinted(value: float | None, title: str = "", sign: str = "") -> str:
     """Write a difference as a cell, tinted where it is a point or more, and more from five on."""
     if value is None:
         return f'<td class="none">{DASH}</td>'
     size = 2 if abs(value) >= 0.05 else 1 if abs(value) >= 0.01 else 0
     kind = f"{'better' if value > 0 else 'worse'}{size}" if size else "plain"
     hint = f' title="{escape(title)}"' if title else ""
-    return f'<td class="{kind}"{hint}>{points(value)}</td>'
+    return f'<td class="{kind}"{hint}>{sign}{" " if sign else ""}{points(value)}</td>'
 
 
 def tally(changes: Sequence[Change]) -> str:
@@ -212,15 +217,14 @@ def _table(title: str, changes: Sequence[Change]) -> str:
                 spoken(one.lang),
                 f"<td>{escape(plain(one.track))}</td>",
                 f"{tenth(one.before)} \u2192 {tenth(one.after)}",
-                tinted(one.difference),
+                tinted(one.difference, sign=SIGNS[one.kind]),
                 f"<td>{points_bounds(one.low, one.high) or DASH}</td>",
-                short(one.q_value),
-                f"<td>{SIGNS[one.kind]}</td>",
+                small_p(one.q_value),
             ],
         )
         for one in changes
     ]
-    heads = ["language", "track", "accuracy@1", "points", "interval", "corrected p", ""]
+    heads = ["language", "track", "accuracy@1", "points", "interval", "corrected p"]
     return grid(title, heads, rows, "dense")
 
 

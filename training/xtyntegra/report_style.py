@@ -96,6 +96,7 @@ gap:.5rem 1.5rem;align-items:start}
 .beside>*{min-width:0}
 @media (max-width:40rem){.tiles{grid-template-columns:repeat(auto-fill,minmax(9.6rem,1fr))}
 .dense th small{display:none}}
+tbody th[scope=row]{min-width:6.5rem}
 details{margin:.4rem 0}
 dd{min-width:0}
 code{font-family:ui-monospace,monospace;font-size:.875em}

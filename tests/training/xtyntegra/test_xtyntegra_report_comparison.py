@@ -52,8 +52,8 @@ def test_html_of_comparison_two_runs_says_who_won_where() -> None:
     assert said in page.text
     rows = page.tables["Each language, in percent and points"]
     assert [row[0].split()[0] for row in rows[1:]] == ["swh_Latn", "fon_Latn", "yor_Latn"]
-    assert [row[3] for row in rows[1:]] == [f"{MINUS}10.0", "+0.0", "+20.0"]
-    assert [row[-1] for row in rows[1:]] == ["\u25bc", "", "\u25b2"]
+    assert [row[3] for row in rows[1:]] == [f"\u25bc {MINUS}10.0", "+0.0", "\u25b2 +20.0"]
+    assert [row[-1] for row in rows[1:]] == ["<0.001", "1", "<0.001"]
     moved = round(0.2 * 997)
     assert rows[3][4] == points_bounds(*paired_interval(20, 20 + moved, 997))
     macros = page.tables["Means over languages without attack, in percent"]
