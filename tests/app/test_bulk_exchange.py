@@ -1,20 +1,18 @@
 """Collections out of and into files: nothing lost, nothing damaged taken, interruptions mended."""
 
 import json
-import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from app.bulk.checksum import Checksum
 from app.bulk.ledger import Ledger
 from app.cli import main
 from app.errors import ConflictError, InvalidInputError, StoreError
-from app.retrieval.documents import Document, Span
+from app.retrieval.documents import Document
 from app.retrieval.store import Options
 
 from .reference_store import ReferenceStore
@@ -24,40 +22,8 @@ pytest.importorskip("pyarrow", reason="pyarrow (the extra bulk) is not installed
 from app.bulk import exporting
 from app.bulk.exchange import ExportFile, Rows, slices
 from app.bulk.exporting import export_collection
-from app.bulk.importing import import_collection, open_ledger
 
-DIM = 8
-OPTIONS = Options("int8", "passage: ", {"year": "integer"}, 64, 48)
-
-
-def unit(rng: np.random.Generator, rows: int) -> NDArray[np.float32]:
-    vectors = rng.standard_normal((rows, DIM))
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-
-
-def filled(documents: int = 50) -> ReferenceStore:
-    """A store with a collection of documents of one to three passages."""
-    store, rng = ReferenceStore(), np.random.default_rng(0)
-    store.create("notes", DIM, "tiny@000000000000", OPTIONS)
-    made = [
-        Document(
-            f"d{n}",
-            f"ወይን {n} " + "x" * n,
-            "amh_Ethi" if n % 2 else None,
-            {"year": 1900 + n, "score": n / 4, "ok": n % 3 == 0, "tag": f"é{n}"} if n % 5 else {},
-        )
-        for n in range(documents)
-    ]
-    spans = [[(k, len(d.text)) for k in range(1 + n % 3)] for n, d in enumerate(made)]
-    store.upsert("notes", made, unit(rng, sum(map(len, spans))), spans)
-    return store
-
-
-def everything(store: ReferenceStore, name: str = "notes") -> dict[str, Any]:
-    return {
-        doc_id: (entry.document, list(entry.spans), entry.vectors.tobytes())
-        for doc_id, entry in store.made[name].entries.items()
-    }
+from .bulk_exports import DIM, OPTIONS, everything, filled, load, unit
 
 
 @pytest.fixture
@@ -66,14 +32,6 @@ def exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "notes.parquet"
     export_collection(filled(), "notes", path)
     return path
-
-
-def load(
-    store: ReferenceStore, path: Path, ledger: Path, name: str = "notes", **chosen: Any
-) -> str:
-    file = ExportFile(path)
-    with open_ledger(ledger, file, name, "memory") as opened:
-        return import_collection(store, file, name, opened, **chosen)
 
 
 def test_collection_comes_back_as_it_was(exported: Path, tmp_path: Path) -> None:
@@ -176,81 +134,6 @@ def test_import_that_was_interrupted_goes_on(
     store.drop("notes")
     with pytest.raises(ConflictError, match="give --restart"):
         load(store, exported, tmp_path / "ledger")
-
-
-def test_damaged_file_is_refused_or_gives_the_same_documents(
-    exported: Path, tmp_path: Path
-) -> None:
-    whole, dice = exported.read_bytes(), random.Random(3)
-    refused: list[str] = []
-    for trial in range(60):
-        content = bytearray(whole)
-        if trial % 4 == 0:
-            del content[dice.randrange(len(content)) :]
-        else:
-            content[dice.randrange(len(content))] ^= 1 << dice.randrange(8)
-        exported.write_bytes(bytes(content))
-        store = ReferenceStore()
-        try:
-            load(store, exported, tmp_path / f"ledger{trial}")
-        except InvalidInputError as error:
-            refused.append(error.message)
-            assert store.made == {}
-        else:  # a byte that says nothing, such as a statistic
-            assert everything(store) == everything(filled())
-    assert all("is no sound export" in message for message in refused)
-    assert len(refused) > 40
-
-
-def test_other_parquet_files_are_no_exports(tmp_path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    pq.write_table(pa.table({"doc_id": ["a"], "text": ["b"]}), tmp_path / "a.parquet")
-    with pytest.raises(InvalidInputError, match="it has no metadata of an export"):
-        ExportFile(tmp_path / "a.parquet")
-    with pytest.raises(InvalidInputError, match="There is no file"):
-        ExportFile(tmp_path / "absent.parquet")
-
-
-class Meddling(ReferenceStore):
-    """Changes what it is given, as a broken engine might."""
-
-    def __init__(self, how: str) -> None:
-        super().__init__()
-        self.how = how
-
-    def upsert(
-        self,
-        name: str,
-        documents: Sequence[Document],
-        vectors: NDArray[np.float32],
-        spans: Sequence[Sequence[Span]] | None = None,
-    ) -> int:
-        documents, vectors = list(documents), vectors.copy()
-        if self.how == "swaps":
-            vectors[[0, 1]] = vectors[[1, 0]]
-        elif self.how == "loses" and len(documents) > 3:
-            assert spans is not None
-            vectors = vectors[len(spans[0]) :]
-            documents, spans = documents[1:], spans[1:]
-        elif self.how == "edits":
-            documents[0] = Document(documents[0].doc_id, documents[0].text + "!")
-        elif self.how == "rounds":
-            vectors = np.nextafter(vectors, np.float32(2))
-        return super().upsert(name, documents, vectors, spans)
-
-
-@pytest.mark.parametrize("how", ["swaps", "loses", "edits"])
-def test_import_notices_an_engine_that_changes_documents(
-    exported: Path, tmp_path: Path, how: str
-) -> None:
-    with pytest.raises(StoreError, match="are not the same"):
-        load(Meddling(how), exported, tmp_path / "ledger")
-
-
-def test_import_bears_an_engine_that_rounds_the_last_bit(exported: Path, tmp_path: Path) -> None:
-    assert load(Meddling("rounds"), exported, tmp_path / "ledger") == "rounded"
 
 
 def test_checksum_does_not_depend_on_order_and_sees_every_part() -> None:

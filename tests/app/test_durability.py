@@ -16,8 +16,11 @@ from app.retrieval.documents import Document
 from app.retrieval.edge import EdgeStore
 
 DIM = 16
+
 BATCH = 20
+
 ROUNDS = int(os.environ.get("TYNTEGRA_TEST_KILLS", "8"))
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # Each line: [operation number, "upsert" | "delete" | "where", ids]. "begin" goes out before the
@@ -58,7 +61,9 @@ for number in range(first, first + 10**6):
     elif number % 40 == 0:
         store.flush("demo")
 """
+
 NAMES = [f"d{i}" for i in range(400)]
+
 GROUPS = 7
 
 
@@ -283,38 +288,4 @@ for number in range(first + 1, 10**6):
         assert page.spans == [spans_of(document) for document in page.documents]
         names = {path.name for path in tmp_path.iterdir()}
         assert names <= {"store.lock", "demo", "next"}
-        store.close()
-
-
-def test_sigkill_while_creating_and_dropping_leaves_whole_collections(tmp_path):
-    script = """
-import sys
-from pathlib import Path
-from app.retrieval.edge import EdgeStore
-store = EdgeStore.open(Path(sys.argv[1]), reserve_bytes=0)
-print("ready", flush=True)
-while True:
-    for name in "abc":
-        store.create(name, 4, "m")
-    for name in "abc":
-        store.drop(name)
-"""
-    moments = random.Random(3)
-    for _ in range(4):
-        with subprocess.Popen(
-            [sys.executable, "-c", script, str(tmp_path)],
-            stdout=subprocess.PIPE,
-            cwd=ROOT,
-            text=True,
-        ) as writer:
-            assert writer.stdout is not None
-            assert writer.stdout.readline() == "ready\n"
-            time.sleep(moments.uniform(0.0, 1.0))
-            writer.kill()
-        store = EdgeStore.open(tmp_path, reserve_bytes=0)
-        assert store.unavailable() == {}
-        for collection in store.collections():
-            assert collection.count == 0
-        names = {path.name for path in tmp_path.iterdir()}
-        assert names == {"store.lock"} | {c.name for c in store.collections()}
         store.close()

@@ -16,7 +16,7 @@ from app.retrieval.edge.shard import Shard
 from app.retrieval.edge.tally import Tally
 from app.retrieval.filters import languages
 
-from .test_edge import collection_of, make, start, vectors_of
+from .edge_stores import collection_of, make, start, vectors_of
 
 TEXT = "kettle"
 

@@ -4,10 +4,8 @@ import hashlib
 import time
 
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis.stateful import run_state_machine_as_test
 
-from app.errors import InvalidInputError, NotFoundError, StoreError
+from app.errors import NotFoundError, StoreError
 from app.opening import open_store
 from app.retrieval.documents import Document
 from app.retrieval.filters import In
@@ -81,30 +79,6 @@ def test_create_on_one_node_asks_for_no_shards(opened, backend):
     assert backend.shards == {}
 
 
-@pytest.mark.parametrize(
-    ("replicas", "write_replicas", "read", "fits"),
-    [
-        (1, 0, "one", True),
-        (3, 0, "one", True),
-        (3, 2, "majority", True),
-        (3, 2, "quorum", True),
-        (3, 1, "all", True),
-        (3, 2, "one", False),
-        (3, 1, "majority", False),
-        (2, 3, "all", False),
-    ],
-)
-def test_replicas_that_could_hide_a_write_are_refused(
-    server, place, replicas, write_replicas, read, fits
-):
-    cluster = Cluster(replicas=replicas, write_replicas=write_replicas, read=read)
-    if fits:
-        QdrantStore.open(server.url(place), cluster).close()
-        return
-    with pytest.raises(InvalidInputError, match="replicas cannot be"):
-        QdrantStore.open(server.url(place), cluster)
-
-
 def test_requests_carry_key_consistency_and_wait(opened, backend):
     store = fill(opened(SPREAD))
     store.search("demo", vectors_of(1), 3)
@@ -133,28 +107,6 @@ def test_documents_of_a_spread_collection_stay_in_one_shard_each(opened, backend
         assert shards[first] == shards[second]
         used.add(shards[first])
     assert used == {"s0", "s1", "s2"}
-
-
-def test_spread_collection_answers_as_the_judge_does(server):
-    from .test_store_contract_programs import Program
-
-    cluster = Cluster(shards=3, replicas=2, timeout_s=10)
-
-    def open_spread(root):
-        place = hashlib.blake2b(str(root).encode(), digest_size=6).hexdigest()
-        return QdrantStore.open(server.url(place), cluster)
-
-    machine = type("SpreadProgram", (Program,), {"open_store": staticmethod(open_spread)})
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=3,
-            stateful_step_count=15,
-            deadline=None,
-            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-        ),
-    )
-    assert all(backend.wrong == [] for backend in server.backends.values())
 
 
 def test_replace_moves_the_name_in_one_request(opened, backend):
