@@ -68,6 +68,7 @@ def _run(options: argparse.Namespace) -> str:
             prompts=_prompts(options),
             key=options.key,
         ),
+        name=options.name,
     )
     result = run_benchmark(request)
     return outline_of(result) + f"\n\n{options.out / 'report.html'}"
@@ -124,6 +125,7 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "encoder", help="folder of an artifact, checkpoint or encoder; URL of a service"
     )
     run.add_argument("--out", type=Path, required=True, metavar="DIR", help="the run's folder")
+    run.add_argument("--name", help="of the encoder in titles; else its own")
     run.add_argument("--data", type=Path, metavar="DIR", help="the corpora (TYNTEGRA_DATA)")
     what = run.add_argument_group("what is measured; lists by commas")
     tasks = f"of {', '.join(TASKS)}, or a setting as flores200/to-english ({', '.join(CORE)})"

@@ -130,13 +130,21 @@ def _pair(
 ) -> dict[str, Any]:
     sides = [{_key(entry): entry for entry in run.result["cells"]} for run in (first, second)]
     _require_same(first, second, sides)
-    common = [key for key in sides[0] if key in sides[1]]
+    seeds = [int(run.result["protocol"]["seed"]) for run in (first, second)]
+    alike = {
+        key: seeds[0] == seeds[1] and _how(sides[0][key]) == _how(sides[1][key])
+        for key in sides[0]
+        if key in sides[1]
+    }
+    common = [key for key, same in alike.items() if same or key[1] == CLEAN]
     if not common:
         raise BenchmarkError(
             f"{first.path} and {second.path} have no cell in common: compare runs of the same "
             "tasks and languages."
         )
     left += _left_out(sides, (first.path, second.path))
+    others = {key: sides[0][key] for key in alike if key not in common}
+    left += _told(others, f"drawn otherwise (draws or seed) in {second.path}")
     sources = Source(first.queries), Source(second.queries)
     groups: dict[tuple[str, str, str], list[_Both]] = {}
     for key in common:
@@ -261,14 +269,22 @@ def _left_out(
 ) -> Iterable[dict[str, str]]:
     """Tell what only one run has, by task, setting and condition."""
     for own, other, path in ((sides[0], sides[1], paths[0]), (sides[1], sides[0], paths[1])):
-        counts: dict[tuple[str, str, str], int] = {}
-        for key in own.keys() - other.keys():
-            entry = own[key]
-            name = (entry["condition"], entry["task"], entry["setting"])
-            counts[name] = counts.get(name, 0) + 1
-        for (condition, task, setting), count in sorted(counts.items()):
-            what = f"{condition} of {count} cells of {task}/{setting}"
-            yield {"what": what, "why": f"only in {path}"}
+        yield from _told({key: own[key] for key in own.keys() - other.keys()}, f"only in {path}")
+
+
+def _told(entries: Mapping[Key, Entry], why: str) -> Iterable[dict[str, str]]:
+    counts: dict[tuple[str, str, str], int] = {}
+    for entry in entries.values():
+        name = (entry["condition"], entry["task"], entry["setting"])
+        counts[name] = counts.get(name, 0) + 1
+    for (condition, task, setting), count in sorted(counts.items()):
+        yield {"what": f"{condition} of {count} cells of {task}/{setting}", "why": why}
+
+
+def _how(entry: Entry) -> list[Any]:
+    """How hard an attack tried: entries of others are not compared."""
+    attack = entry["attack"] or {}
+    return [attack.get(name) for name in ("draws", "search", "norm", "steps", "restarts")]
 
 
 def _key(entry: Entry) -> Key:

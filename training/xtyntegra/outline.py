@@ -74,8 +74,9 @@ def outline_of_comparison(comparison: Record) -> str:
         lead = f"{names[pair['other']]} less {names[pair['baseline']]}"
         parts.append(f"{lead}\n\n{_table(rows)}")
     left = comparison["left_out"]
-    parts += [f"left out: {one['what']} ({one['why']})" for one in left[:_MOST]]
-    parts += [f"and {len(left) - _MOST} more left out"] if len(left) > _MOST else []
+    told = [f"left out: {one['what']} ({one['why']})" for one in left[:_MOST]]
+    told += [f"and {len(left) - _MOST} more left out"] if len(left) > _MOST else []
+    parts += ["\n".join(told)] if told else []
     return "\n\n".join(parts)
 
 

@@ -66,6 +66,7 @@ class Request:
         accept_changed: Go on with other perturbed queries than those that come along.
         drawing: Of the intervals.
         opening: Choices that some encoders need.
+        name: Of the encoder, for titles; None: its own.
     """
 
     source: str
@@ -78,6 +79,7 @@ class Request:
     accept_changed: bool = False
     drawing: Drawing = field(default_factory=Drawing)
     opening: Opening = field(default_factory=Opening)
+    name: str | None = None
 
 
 def run_benchmark(request: Request, tell: Callable[[str], None] = to_stderr) -> dict[str, Any]:
@@ -181,7 +183,7 @@ class _Run:
         left = [{"what": "attacks", "why": "this run was asked for clean figures alone"}]
         return {
             "encoder": {
-                "name": encoder.name,
+                "name": request.name or encoder.name,
                 "kind": encoder.kind,
                 "identity": encoder.identity,
                 "source": request.source,

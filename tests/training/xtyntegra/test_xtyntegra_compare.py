@@ -15,6 +15,7 @@ from training.xtyntegra.command import main
 from training.xtyntegra.compare import compare, write_comparison
 from training.xtyntegra.errors import BenchmarkError
 from training.xtyntegra.outline import outline_of_comparison
+from training.xtyntegra.resampling import Drawing
 from training.xtyntegra.result import read_run
 from training.xtyntegra.run import run_benchmark
 
@@ -129,6 +130,20 @@ def test_compare_leaves_out_what_one_run_lacks_and_says_so(runs: Runs) -> None:
     assert "left out" in outline_of_comparison(found)
 
 
+@pytest.mark.parametrize("change", [{"draws": 1}, {"seed": 1}])
+def test_compare_leaves_out_attacks_that_were_drawn_otherwise(
+    runs: Runs, change: dict[str, int]
+) -> None:
+    encoder, name = runs.root / "good-encoder", f"drawn {change}"
+    request = request_for(runs.root, encoder, name, replace(PLAN, **change))
+    drawing = Drawing(seed=change.get("seed", 0))
+    run_benchmark(replace(request, drawing=drawing), lambda _: None)
+    found = write_comparison([runs.good, request.out], None)
+    assert {one["condition"] for one in found["pairs"][0]["summary"]} == {"clean"}
+    whys = {one["why"] for one in found["left_out"]}
+    assert whys == {f"drawn otherwise (draws or seed) in {request.out}"}
+
+
 def test_compare_of_runs_on_other_data_is_refused(runs: Runs, tmp_path: Path) -> None:
     write_data(tmp_path / "data", seed=1)
     request = request_for(tmp_path, runs.root / "good-encoder", "other")
@@ -158,7 +173,7 @@ def test_command_runs_compares_and_prints_the_figures(
     source, data = str(runs.root / "good-encoder"), str(runs.root / "data")
     chosen = ["--data", data, "--tasks", "flores200/to-english", "--languages", ",".join(LANGS)]
     attacks = ["--attacks", "typo", "--edits", "1", "--draws", "1", "--queries", "5"]
-    arguments = ["bench", "xtyntegra", source, "--out", "run", *chosen, *attacks]
+    arguments = ["bench", "xtyntegra", source, "--out", "run", "--name", "N1", *chosen, *attacks]
     assert app.cli.main([*arguments, "--no-white-box"]) == 0
     shown = capsys.readouterr()
     result = json.loads(Path("run/result.json").read_text())
@@ -168,7 +183,7 @@ def test_command_runs_compares_and_prints_the_figures(
     assert "clean: flores200/to-english done" in shown.err
     assert Path("perturbed").is_dir()
     assert app.cli.main(["bench", "compare", "run", "run", "--out", "out"]) == 0
-    assert "encoder" in capsys.readouterr().out
+    assert "N1 less N1" in capsys.readouterr().out
     assert Path("out/comparison.html").is_file()
 
 
