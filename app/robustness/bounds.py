@@ -134,6 +134,20 @@ def preference(
     seen = len(rivals.doc_ids)
     if seen < top_k and unseen is None:
         return 1.0
+    lows = _over_rivals(rows, ours, rivals, confidence, None if unseen is None else (unseen, top_k))
+    kth = np.partition(lows, top_k - 1, axis=1)[:, top_k - 1]
+    return float(min(1.0, max(-1.0, kth.max())))
+
+
+def _over_rivals(
+    rows: NDArray[np.float64],
+    ours: Pool,
+    rivals: Pool,
+    confidence: Confidence,
+    beyond: tuple[float, int] | None,
+) -> NDArray[np.float64]:
+    """Bound gamma for each passage of ours and each rival, then for those that were not seen."""
+    seen = len(rivals.doc_ids)
     lows = np.empty((len(ours.vectors), seen))
     comparisons = len(ours.vectors) * max(1, len(rivals.vectors))
     means = rows.mean(axis=0)
@@ -146,12 +160,12 @@ def preference(
         theirs = rivals.vectors[first : first + int(sizes.sum())]
         low = _lows(rows, ours.vectors, theirs, confidence, comparisons, error)
         lows[:, part] = np.minimum.reduceat(low, np.cumsum(sizes) - sizes, axis=1)
-    if unseen is not None:
+    if beyond is not None:
+        unseen, top_k = beyond
         # A gap divided by the distance of two unit vectors, 2 at most.
         gaps = (np.asarray(ours.vectors, np.float64) @ means - unseen) / 2 - error
         lows = np.hstack([lows, np.repeat(gaps[:, None], top_k, axis=1)])
-    kth = np.partition(lows, top_k - 1, axis=1)[:, top_k - 1]
-    return float(min(1.0, max(-1.0, kth.max())))
+    return lows
 
 
 def set_preference(
