@@ -1,7 +1,7 @@
 """Cells of a task, setting and condition together: macro means with intervals, the worst language.
 
 All languages count the same. Intervals draw query ids anew for all languages at once, for the same
-sentence is hard in many of them.
+sentence is hard in many of them. A share of 0 or 1 is bounded as one of its distinct sentences.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from app.robustness.binomial import share_interval
 from training.xtyntegra.errors import BenchmarkError
 from training.xtyntegra.ranks import METRICS
 from training.xtyntegra.resampling import Clusters, Drawing, Estimates, Floats
@@ -140,6 +141,9 @@ def _sum(part: Sequence[tuple[Entry, Queries]], drawing: Drawing) -> dict[str, A
         means = [one.values[:, place].mean() for one in queries]
         worst = int(np.argmin(means))
         metrics[name] = _macro(drawn, place) | _worst(float(means[worst]), entries[worst])
+    metrics["accuracy@1"] |= _bounds_of_all_or_none(
+        float(drawn.value[_HEADLINE]), clusters.count, drawing
+    )
     return {
         "languages": len(part),
         "metrics": metrics,
@@ -167,9 +171,28 @@ def _attack(
     drop = Estimates(1.0 - kept.value, 1.0 - kept.high, 1.0 - kept.low, kept.p_value)
     named = {key: attack[key] for key in ("family", "edits", "draws", "epsilon") if key in attack}
     return named | {
-        "success_rate": _macro(success, 0) | _most(entries, "success_rate"),
+        "success_rate": _macro(success, 0)
+        | _bounds_of_all_or_none(float(success.value[0]), len(_ids_right_before(queries)), drawing)
+        | _most(entries, "success_rate"),
         "relative_drop": _macro(drop, 0) | _most(entries, "relative_drop"),
         "not_applicable": sum(int(entry["attack"]["not_applicable"]) for entry in entries),
+    }
+
+
+def _bounds_of_all_or_none(value: float, ids: int, drawing: Drawing) -> dict[str, float]:
+    """Bound a share of 0 or 1, which no resample can move, by its distinct sentences alone."""
+    if value not in (0.0, 1.0):
+        return {}
+    interval = share_interval(round(value) * ids, ids, drawing.confidence)
+    return {"low": interval.low, "high": interval.high}
+
+
+def _ids_right_before(queries: Sequence[Queries]) -> set[str]:
+    return {
+        name
+        for one in queries
+        for name, right in zip(one.ids, one.before, strict=True)
+        if right > 0.0
     }
 
 
