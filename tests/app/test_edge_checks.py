@@ -31,7 +31,7 @@ from pathlib import Path
 sys.path.insert(0, "tests/app")
 from app.retrieval.documents import Document
 from app.retrieval.edge import EdgeStore
-from test_edge import vectors_of
+from edge_stores import vectors_of
 store = EdgeStore.open(Path(sys.argv[1]), reserve_bytes=0)
 store.create("demo", 8, "m")
 texts = [Document(f"d{i:02}", f"kettle {i:02} of many", "eng_Latn") for i in range(40)]

@@ -28,7 +28,7 @@ def crashed(tmp_path):
 import os, sys
 from pathlib import Path
 sys.path.insert(0, "tests/app")
-from test_edge import make
+from edge_stores import make
 make(Path(sys.argv[1]))
 os.kill(os.getpid(), 9)
 """
