@@ -9,6 +9,7 @@ from html import escape
 
 from app.robustness.examples import worst_examples
 from app.robustness.markup import plain, show
+from app.robustness.misled import misled
 from app.robustness.page import page_of
 from app.robustness.pictures import certificates, rank_shifts, success_curves
 from app.robustness.reading import (
@@ -63,6 +64,7 @@ def to_html(report: object) -> str:
         ("How far documents fall", rank_shifts(checked)),
         ("Proven, and found", certificates(checked)),
         ("From the inside", _inside(checked)),
+        ("From the corpus side", misled(checked)),
         ("The worst examples", worst_examples(checked)),
         ("By language", _languages(checked)),
         ("By attack", groups_table("Each attack", group_names(checked, "by_attack"), "attack")),
@@ -220,9 +222,8 @@ def _limits(report: Record) -> str:
         "Nobody rephrased a query: attacks change letters and words of it, so a query in other "
         "words, of the same meaning, may fare otherwise."
     )
-    own.append(
-        "The collection was not attacked: no document was added, changed or removed to mislead."
-    )
+    if not parts(report, "poisoning"):
+        own.append("No document was added, changed or removed to mislead.")
     items += [f"<li>{one}</li>" for one in own]
     return (
         "<p>A query that held is not proven safe: it held against the texts that were tried.</p>"
