@@ -8,7 +8,6 @@ from app.robustness.html_report import to_html
 
 from .reports import Page, a_rate, a_report, a_result
 
-
 SEEN = "Queries that see a document of the attacker's"
 
 
