@@ -22,6 +22,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from app.hidden import PREFIX, is_hidden
 from app.retrieval.points import MAX_DOC_ID_BYTES, NAME_PATTERN
@@ -40,6 +41,7 @@ VALUES = (
     f"strings of at most {MAX_VALUE_CHARS} characters, 64-bit integers, finite numbers or booleans"
 )
 _PIECE = 1 << 15  # numbers, about a millisecond's worth
+_PART_BYTES = 1 << 18  # likewise, through a socket
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
 
@@ -203,6 +205,19 @@ class JSON(Response):
     def render(self, content: Any) -> bytes:
         """Write the content as UTF-8 JSON."""
         return orjson.dumps(content, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send a large answer in parts: the event loop would do nothing else meanwhile."""
+        body, size = self.body, len(self.body)
+        if size <= _PART_BYTES:
+            await super().__call__(scope, receive, send)
+            return
+        start = {"type": "http.response.start", "status": self.status_code}
+        await send({**start, "headers": self.raw_headers})
+        for at in range(0, size, _PART_BYTES):
+            part, left = body[at : at + _PART_BYTES], at + _PART_BYTES < size
+            await send({"type": "http.response.body", "body": part, "more_body": left})
+            await asyncio.sleep(0)
 
 
 async def in_pieces(rows: Sequence[Any] | NDArray[Any], width: int) -> Any:
