@@ -18,6 +18,9 @@ def sent_by(response: JSON) -> tuple[list[dict], list[str]]:
         messages.append(dict(message))
         order.append("part")
 
+    async def receive():
+        raise AssertionError("an answer asks for nothing")
+
     async def other():
         while True:
             order.append("other")
@@ -25,7 +28,7 @@ def sent_by(response: JSON) -> tuple[list[dict], list[str]]:
 
     async def run():
         beside = asyncio.create_task(other())
-        await response({"type": "http"}, None, send)
+        await response({"type": "http"}, receive, send)
         beside.cancel()
 
     asyncio.run(run())
