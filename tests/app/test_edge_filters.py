@@ -25,7 +25,8 @@ def store(tmp_path, monkeypatch):
         )
         for n in range(60)
     ]
-    made.upsert("demo", documents, np.random.default_rng(0).normal(size=(60, 4)))
+    vectors = np.random.default_rng(0).standard_normal((60, 4), dtype=np.float32)
+    made.upsert("demo", documents, vectors)
     yield made
     made.close()
 

@@ -17,6 +17,8 @@ NLTK_DATA with a file corpora/stopwords/english, and TA_CACHE_DIR with an empty 
 post_install_check_3, all of which this script expects in place.
 """
 
+# pyright: reportMissingImports=false
+
 import argparse
 import ast
 import json
@@ -252,7 +254,10 @@ def compare(options: argparse.Namespace, folder: Path) -> None:
             process.stdin.write(f"{budget}\n")
             process.stdin.flush()
             rows = [json.loads(process.stdout.readline())]
-            rows += [ours(f"ours {name}", *side, asked, budget) for name, side in sides.items()]
+            rows += [
+                ours(f"ours {name}", encoder, store, asked, budget)
+                for name, (encoder, store) in sides.items()
+            ]
             for found in rows:
                 found["times"] = round(rows[0]["cpu_s"] / found["cpu_s"], 2)
                 print(json.dumps(found), flush=True)
