@@ -30,7 +30,8 @@ def open_access(artifact: Path, precision: str = "auto", device: Device = "cpu")
         raise InvalidInputError(
             f"The encoder {manifest.model_id} has no white box, so nothing can look inside it; "
             "expected an artifact with one: export the checkpoint again with fp32 among its "
-            "precisions and without --no-white-box, or leave white_box and gaussian_embedding out."
+            "precisions and without --no-white-box, or leave out white_box, gaussian_embedding and "
+            "smoothing."
         )
     chosen = precision if precision in having else "auto"
     threads = 1 if device == "cpu" else 0

@@ -20,6 +20,7 @@ class SearchOptions(TypedDict, total=False):
     min_score: float
     exact: bool
     balance: Literal["calibrated", "interleaved"]
+    smoothing: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from app.api.encoding import count_encoded, encode, timing_headers
 from app.api.filters import FilterWire, as_filter
 from app.api.limits import answer_in_time, clean_texts
 from app.api.problems import responses
+from app.api.smoothing import SmoothingReply, SmoothingWire, require_few
 from app.api.state import Service
 from app.api.wire import JSON, CollectionName, Reply, Texts, Wire
 from app.errors import InvalidInputError
@@ -22,6 +23,7 @@ from app.retrieval.balance import Method
 from app.retrieval.fusion import Found
 from app.retrieval.ranking import Ask, Mode, Ranker, prepare, require_sense, require_words
 from app.retrieval.store import MAX_TOP_K, VectorStore
+from app.robustness.smoothing import Smoothed
 from app.settings import Settings
 
 router = APIRouter(route_class=StrictRoute, tags=["search"])
@@ -54,6 +56,11 @@ class SearchRequest(Wire):
         default=None,
         description="put all languages on one level: `calibrated` takes off each score what its "
         "language has too much of, `interleaved` gives each language its turn; mode `dense` only",
+    )
+    smoothing: SmoothingWire | None = Field(
+        default=None,
+        description="search with each query's vector averaged over noise, as the probe's "
+        "certificates `gaussian_embedding` are for; not with mode `lexical`",
     )
     cursor: str | None = Field(
         default=None,
@@ -109,6 +116,9 @@ class SearchReply(Reply):
         "mode `hybrid` a ranking has the first 100 hits of both kinds, or 4 times `top_k` if that "
         "is more; with balance it has 1,000 hits, otherwise 10,000"
     )
+    smoothing: SmoothingReply | None = Field(
+        default=None, description="what was smoothed; only if it was asked for"
+    )
 
 
 @router.post(
@@ -138,23 +148,38 @@ async def search(request: Request, body: SearchRequest, service: OpenService) ->
             f"{len(queries)} queries times top_k {body.top_k} is over {settings.max_hits} hits; "
             "ask for fewer, or in parts."
         )
-    identity = body.model_dump(exclude={"cursor"}) | {"model": service.encoder.model_id}
+    left_out = {"cursor"} if body.smoothing else {"cursor", "smoothing"}
+    identity = body.model_dump(exclude=left_out) | {"model": service.encoder.model_id}
     ask = _read(body, read_cursor(body.cursor, identity) if body.cursor is not None else 0)
     require_sense(ask, len(queries))
-    work = _search(service, ask, queries)
+    if body.smoothing:
+        _require_sense_of_smoothing(body, len(queries))
+    work = _search(service, ask, queries, body.smoothing)
     results, encoded = await answer_in_time(request, work, settings.request_timeout_s)
     full = any(len(hits) == ask.end - ask.offset for hits in results)
-    return JSON(
-        {
-            "model": service.encoder.model_id,
-            "results": [
-                {"query": query, "hits": [describe_hit(found) for found in hits]}
-                for query, hits in zip(body.queries, results, strict=True)
-            ],
-            "next": write_cursor(ask.offset + ask.top_k, identity) if full else None,
-        },
-        headers=timing_headers(request.scope, encoded),
-    )
+    answer: dict[str, Any] = {
+        "model": service.encoder.model_id,
+        "results": [
+            {"query": query, "hits": [describe_hit(found) for found in hits]}
+            for query, hits in zip(body.queries, results, strict=True)
+        ],
+        "next": write_cursor(ask.offset + ask.top_k, identity) if full else None,
+    }
+    if isinstance(encoded, Smoothed):
+        done = body.smoothing.model_dump() if body.smoothing else {}
+        answer["smoothing"] = done | {"lengths": encoded.lengths.tolist()}
+        encoded = None
+    return JSON(answer, headers=timing_headers(request.scope, encoded))
+
+
+def _require_sense_of_smoothing(body: SearchRequest, queries: int) -> None:
+    if body.mode == "lexical":
+        raise InvalidInputError(
+            "got smoothing with mode lexical, which has no vectors; expected mode dense or hybrid: "
+            "leave one of the two out."
+        )
+    if body.smoothing:
+        require_few(queries, body.smoothing)
 
 
 def _read(body: SearchRequest, offset: int) -> Ask:
@@ -171,12 +196,14 @@ def _read(body: SearchRequest, offset: int) -> Ask:
 
 
 async def _search(
-    service: Service, ask: Ask, queries: list[str]
-) -> tuple[list[list[Found]], Vectors | None]:
+    service: Service, ask: Ask, queries: list[str], smoothing: SmoothingWire | None
+) -> tuple[list[list[Found]], Vectors | Smoothed | None]:
     # Asked first, so that a misspelt collection costs no inference.
     ranker = await service.in_store(lambda store: _prepare(service, store, ask, queries))
     encoded = None
-    if ask.mode != "lexical":
+    if smoothing:
+        encoded = await service.smoother.vectors(service, queries, smoothing)
+    elif ask.mode != "lexical":
         encoded = await encode(service, queries, "query")
         count_encoded(service, "/search", encoded)
 

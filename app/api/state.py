@@ -20,6 +20,7 @@ from app.api.encoder import Encoder
 from app.api.limits import Gate
 from app.api.running import open_jobs
 from app.api.shared import SharedCall
+from app.api.smoothing import Smoother
 from app.binding import require_bound
 from app.demo import fill_demo
 from app.encoder.cache import VectorCache
@@ -68,6 +69,7 @@ class Service:
         self.stores = Gate("store", settings.store_threads, settings.store_waiting)
         self.probes = Gate("probe", settings.probe_threads, settings.probe_waiting)
         self.copies = Gate("snapshot", 1, COPIES_WAITING)
+        self.smoother = Smoother()
         self.streams = 0
         self.traffic = Traffic()
         self.courtesy = Courtesy(self.traffic, settings.probe_share)
@@ -81,18 +83,13 @@ class Service:
         self._probe_jobs: ProbeJobs | None = None
         self.listing = SharedCall(self._list)
         self._rechecking = SharedCall(lambda: self.encoder.recheck(RECHECK_S))
-        for gate in (self.stores, self.probes, self.copies):
-            self.metrics.watch(
-                f"tyntegra_{gate.name}_calls",
-                f"{gate.name.title()} calls that run or wait.",
-                lambda gate=gate: gate.busy,
-            )
+        for gate in (self.stores, self.probes, self.copies, self.smoother.gate):
+            means = f"{gate.name.title()} calls that run or wait."
+            self.metrics.watch(f"tyntegra_{gate.name}_calls", means, lambda gate=gate: gate.busy)
         self.metrics.watch("tyntegra_queue_texts", "Texts waiting for the model.", self._queued)
         self.metrics.watch("tyntegra_streams", "Uploads going on.", lambda: self.streams)
-        left = self._count_left
-        self.metrics.watch(
-            "tyntegra_reindex_documents_left", "Documents still to be encoded anew.", left
-        )
+        name = "tyntegra_reindex_documents_left"
+        self.metrics.watch(name, "Documents still to be encoded anew.", self._count_left)
         self.metrics.watch("tyntegra_probe_jobs", "Probe jobs that run or wait.", self._count_jobs)
 
     async def start(self) -> None:
@@ -158,6 +155,7 @@ class Service:
             self._probe_jobs.close()
         self.probes.close()
         self.copies.close()
+        self.smoother.gate.close()
         self.stores.close()
         if self._encoder is not None:
             self._encoder.close()
