@@ -279,16 +279,22 @@ def test_request_in_flight_at_sigterm_is_answered(tmp_path: Path, tiny_artifact:
         body = {
             "collection": "demo",
             "queries": queries,
-            "budget": {"edits": 8, "queries": 4096, "seconds": 2},
+            "budget": {"edits": 8, "queries": 4096, "seconds": 10},
         }
 
+        def searches() -> bool:  # before that it is not begun, and refused
+            told = running.client.get("/metrics").text
+            return float(told.partition("\ntyntegra_queue_texts ")[2].split()[0]) > 0
+
         def probe() -> None:
-            with httpx.Client(base_url=running.client.base_url, timeout=20) as client:
+            with httpx.Client(base_url=running.client.base_url, timeout=40) as client:
                 answers.append(client.post("/probe/adversarial", json=body).status_code)
 
         thread = threading.Thread(target=probe)
         thread.start()
-        time.sleep(0.5)
+        deadline = time.monotonic() + 30
+        while not searches() and time.monotonic() < deadline:
+            time.sleep(0.005)
         status = running.end()
         thread.join()
     assert answers == [200]
