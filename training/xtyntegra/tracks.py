@@ -24,7 +24,7 @@ References:
     Joshi et al. 2020, https://aclanthology.org/2020.acl-main.560.
     Burchell et al. 2023, https://aclanthology.org/2023.acl-short.75.
     Glottolog 4.0, https://glottolog.org, CC BY 4.0.
-    CLDR by way of the package language_data 1.4.0, https://pypi.org/project/language-data.
+    CLDR, https://cldr.unicode.org, by way of the Python package language_data 1.4.0.
 """
 
 import argparse
