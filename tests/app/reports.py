@@ -3,6 +3,8 @@
 from html.parser import HTMLParser
 from typing import Any
 
+from app.robustness.survival import calls_to_success
+
 VOID = {"meta"}
 
 
@@ -126,3 +128,37 @@ class Page(HTMLParser):
 
     def within(self, tag: str) -> list[str]:
         return [data for tags, data in self.pieces if tag in tags]
+
+
+def a_lang_attack(lang, attack, successes, n, **changes):
+    return {"lang": lang, "attack": attack, "success": a_rate(successes, n)} | changes
+
+
+def a_curve(calls, succeeded, edits):
+    curve = calls_to_success(calls, succeeded)
+    steps = [{name: getattr(one, name) for name in one.__slots__} for one in curve.steps]
+    known = {name: getattr(curve, name) for name in curve.__slots__}
+    return {"queries": known | {"steps": steps}, "edits": edits}
+
+
+def a_certificate(**changes: Any):
+    return {
+        "method": "output_margin",
+        "parameter": None,
+        "unit": "distance of unit vectors",
+        "covers": "Every change below it.",
+        "does_not_cover": "Which texts those are.",
+        "n": 3,
+        "certified": 2,
+        "abstain_rate": 1 / 3,
+        "median": 0.125,
+        "empirical_median": 0.5,
+        "alpha": 0.01,
+        "samples": 200,
+        "complete": True,
+        "queries": [
+            {"query_id": "q1", "radius": 0.125, "abstained": False, "empirical": 0.5},
+            {"query_id": "q2", "radius": None, "abstained": False, "empirical": None},
+            {"query_id": "q3", "radius": None, "abstained": True, "empirical": 0.25},
+        ],
+    } | changes

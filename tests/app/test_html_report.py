@@ -1,58 +1,17 @@
-import json
 import re
-import time
-import unicodedata
-from typing import Any
 
 import pytest
 
 from app.errors import InvalidInputError
-from app.robustness.binomial import share_interval
 from app.robustness.html_report import to_html
-from app.robustness.reading import interval, percent, short
-from app.robustness.style import DARK, LIGHT, READ_ON, heat_class, style_sheet
-from app.robustness.survival import calls_to_success
+from app.robustness.style import style_sheet
 
-from .reports import Page, a_cell, a_rate, a_report, a_result
+from .reports import Page, a_cell, a_certificate, a_curve, a_lang_attack, a_rate, a_report, a_result
 
 HEAT = "Share of queries broken, by language and attack"
 CURVES = "How many texts, and how many edits, a success takes"
 PROVEN = "Certified radius beside the smallest change that broke a query"
 SHIFTS = "By how many ranks the document fell, in the worst case of each query"
-
-
-def a_lang_attack(lang, attack, successes, n, **changes):
-    return {"lang": lang, "attack": attack, "success": a_rate(successes, n)} | changes
-
-
-def a_curve(calls, succeeded, edits):
-    curve = calls_to_success(calls, succeeded)
-    steps = [{name: getattr(one, name) for name in one.__slots__} for one in curve.steps]
-    known = {name: getattr(curve, name) for name in curve.__slots__}
-    return {"queries": known | {"steps": steps}, "edits": edits}
-
-
-def a_certificate(**changes: Any):
-    return {
-        "method": "output_margin",
-        "parameter": None,
-        "unit": "distance of unit vectors",
-        "covers": "Every change below it.",
-        "does_not_cover": "Which texts those are.",
-        "n": 3,
-        "certified": 2,
-        "abstain_rate": 1 / 3,
-        "median": 0.125,
-        "empirical_median": 0.5,
-        "alpha": 0.01,
-        "samples": 200,
-        "complete": True,
-        "queries": [
-            {"query_id": "q1", "radius": 0.125, "abstained": False, "empirical": 0.5},
-            {"query_id": "q2", "radius": None, "abstained": False, "empirical": None},
-            {"query_id": "q3", "radius": None, "abstained": True, "empirical": 0.25},
-        ],
-    } | changes
 
 
 def test_to_html_first_version_of_reports_has_its_numbers():
@@ -170,54 +129,6 @@ def test_to_html_white_box_shows_each_radius():
     assert rows[1][:7] == ["pgd", "0.25 (text)", "3 of 4", "75%", "[38, 88]", "1,200", "yes"]
 
 
-def test_to_html_examples_name_code_points_and_mark_clusters():
-    result = a_result("pay cafe\u0301", (1, 2, "\u0430"), (3, 3, "\u200b"), (8, 9, ""), lang="fr")
-    page = Page(to_html(a_report(result)))
-    assert "U+0430 CYRILLIC SMALL LETTER A instead of" in page.text
-    assert "U+200B ZERO WIDTH SPACE" in page.text
-    assert page.within("ins")[1:] == ["\u0430", "ZWSP"]  # the first is the legend's
-    assert page.within("del")[1:] == ["a", "e\u0301"]
-    assert ("bdi", {"dir": "ltr", "lang": "fr"}) in page.tags
-    assert "rank 1 \u2192 14" in page.text
-
-
-def test_to_html_examples_are_one_a_query_and_few_an_attack() -> None:
-    results = [
-        a_result("boil", (0, 1, "p"), query_id=name, attack=attack, worst_rank=rank)
-        for name, attack, rank in [
-            *(("q1", f"a{n}", 900 - n) for n in range(5)),
-            *((f"q{n}", "typo", 700 - n) for n in range(2, 9)),
-            ("q9", "case", 11),
-        ]
-    ]
-    page = Page(to_html(a_report(*results)))
-    heads = "".join(page.within("article"))
-    shown = re.findall(r"(q\d) \u00b7 (\w+)", heads)
-    assert shown == [("q1", "a0"), ("q2", "typo"), ("q3", "typo"), ("q4", "typo"), ("q9", "case")]
-
-
-def test_to_html_both_texts_run_as_the_query_does() -> None:
-    # The look-alike is a letter that runs to the right: alone it would turn the text around.
-    result = a_result("\u05d0\u05d1 abc", (0, 1, "\u2135"), lang="heb_Hebr")
-    page = Page(to_html(a_report(result)))
-    texts = [attrs for tag, attrs in page.tags if tag == "bdi" and "dir" in attrs]
-    assert texts == [{"dir": "rtl", "lang": "heb-Hebr"}] * 2
-
-
-def test_to_html_joiners_in_words_stay_and_those_put_in_are_named() -> None:
-    persian = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"
-    page = Page(to_html(a_report(a_result(f"{persian} ab", (10, 10, "\u200d")))))
-    assert page.text.count("\u200c") == 2
-    assert "\u200d" not in page.text
-    assert page.within("ins")[1:] == ["a", "ZWJ"]
-
-
-def test_to_html_spaces_that_changed_are_seen() -> None:
-    page = Page(to_html(a_report(a_result("to day", (2, 3, " \u3000"), (4, 4, " ")))))
-    assert page.within("del")[1:] == ["\u2423"]
-    assert page.within("ins")[1:] == ["\u2423", "U+3000", "\u2423"]
-
-
 HOSTILE = [
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(1)>',
@@ -232,43 +143,6 @@ HOSTILE = [
     "\u0645\u0627\u0621 \u0627\u0644\u0646\u0647\u0631",
     "https://example.org/",
 ]
-
-
-@pytest.mark.parametrize("text", HOSTILE)
-def test_to_html_hostile_text_everywhere_stays_text(text):
-    hostile = text or "q"
-    result = a_result(
-        hostile, (0, 1, f"{text[:1]}{text[:40]}\u202e"), query_id=text, attack=text, lang=text
-    )
-    cell = a_lang_attack(text, text, 1, 2)
-    curve = a_curve([1, 2], [True, False], [{"edits": 1, "share": a_rate(1, 2)}])
-    report = a_report(
-        result | {"reason": text},
-        model=text,
-        reason=text,
-        status="partial",
-        cells=[cell],
-        goal={"type": text},
-        limits=[text],
-        curves={"overall": curve, "by_attack": {text: curve}},
-        certificates=[a_certificate(method=text, unit=text, covers=text)],
-        white_box=[{"attack": text, "ball": text, "epsilon": 1, "trigger": text, "note": text}],
-        languages={"macro": 0.5, "worst": text, "worst_rate": 0.5, "few": [text], "languages": 1},
-        digest={"config": text, "results": text},
-        collection=text,
-    )
-    report["summary"]["by_attack"] = report["summary"]["by_lang"] = {text: a_cell(1, 2)}
-    html = to_html(report)
-    assert len(html.encode("utf-8")) < 150_000
-    tags = Page(html).tags
-    assert {tag for tag, _ in tags}.isdisjoint(
-        {"script", "img", "link", "iframe", "base", "object"}
-    )
-    names = {name for _, attrs in tags for name in attrs}
-    assert not any(name.startswith("on") or name in ("src", "href", "style") for name in names)
-    for one in set(html) - {"\n"}:
-        assert unicodedata.category(one) not in ("Cf", "Cc", "Cs", "Cn", "Zl", "Zp"), hex(ord(one))
-    assert not re.search(r"\u0301{20}", html)
 
 
 def test_to_html_page_asks_for_nothing_from_outside():
@@ -299,34 +173,6 @@ def test_to_html_plots_have_titles_and_ids_of_their_own():
             assert set((attrs["aria-labelledby"] or "").split()) <= set(ids)
     assert all(page.within("title"))
     assert len(page.within("desc")) == html.count("<svg") == 5
-
-
-def test_to_html_ten_thousand_rows_are_bounded_and_it_says_so():
-    results = [
-        a_result("boil the water", (0, 1, "p"), query_id=f"q{n}", worst_rank=n + 11)
-        for n in range(10_000)
-    ]
-    langs = [f"l{chr(97 + n // 26)}{chr(97 + n % 26)}" for n in range(400)]
-    cells = [a_lang_attack(lang, "typo", 1, 2) for lang in langs]
-    report = a_report(*results, cells=cells)
-    report["summary"]["by_lang"] = {lang: a_cell(1, 2) for lang in langs}
-    began = time.monotonic()
-    html = to_html(report)
-    assert time.monotonic() - began < 20
-    assert len(html) < 400_000
-    page = Page(html)
-    assert "Shown are 200 of 10,000 results" in page.text
-    assert "Shown are 60 of 400 languages" in page.text
-    assert "Shown are 3 of 10,000 successes" in page.text
-    assert page.tables["Results, the worst first"][1][0] == "q9999"
-
-
-def test_to_html_text_of_8000_characters_shows_what_is_around_the_change():
-    query = "ab " * 2700
-    page = Page(to_html(a_report(a_result(query, (4000, 4001, "\u0444")))))
-    left_out = sum(int(n.replace(",", "")) for n in re.findall(r"\[… ([\d,]+) more\]", page.text))
-    assert page.within("ins")[1:] == ["\u0444"]
-    assert left_out == 2 * (len(query) - 61)
 
 
 def test_to_html_no_eligible_query_says_nothing_can_be_told():
@@ -384,84 +230,3 @@ def test_to_html_partial_report_says_why():
 def test_to_html_field_of_another_type_is_refused_by_name(changes):
     with pytest.raises(InvalidInputError, match="The report's '"):
         to_html(a_report(**changes))
-
-
-def test_style_each_pair_of_colors_has_enough_contrast():
-    def luminance(color):
-        parts = [int(color[n : n + 2], 16) / 255 for n in (1, 3, 5)]
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
-        return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-
-    def contrast(one, other):
-        dark, light = sorted((luminance(one), luminance(other)))
-        return (light + 0.05) / (dark + 0.05)
-
-    assert contrast("#ffffff", "#000000") == pytest.approx(21)
-    for colors in (LIGHT, DARK):
-        for text, ground in READ_ON:
-            assert contrast(colors[text], colors[ground]) >= 4.5, (text, ground)
-        for line in ("first", "second"):  # of lines, 3 is asked for
-            assert contrast(colors[line], colors["page"]) >= 3
-    assert LIGHT.keys() == DARK.keys()
-    assert [heat_class(one) for one in (0, 0.2, 0.99, 1)] == ["h0", "h1", "h4", "h4"]
-
-
-def test_percent_only_all_and_none_are_100_and_0():
-    assert [percent(x) for x in (0, 0.001, 0.5, 0.999, 1, None)] == [
-        "0%",
-        "<1%",
-        "50%",
-        ">99%",
-        "100%",
-        "\u2013",
-    ]
-    assert [short(x) for x in (0.0394, 1200, None)] == ["0.0394", "1,200", "\u2013"]
-
-
-@pytest.mark.anyio
-async def test_to_html_of_a_service_s_answer_has_the_numbers_of_its_json(start: Any) -> None:
-    texts = ["boil the river water", "plant the maize", "wash your hands", "اغل ماء النهر"]
-    langs = ["eng_Latn", "eng_Latn", "eng_Latn", "arb_Arab"]
-    body = {
-        "collection": "a",
-        "queries": [
-            {"query_id": f"q{n}", "text": text, "lang": lang}
-            for n, (text, lang) in enumerate(zip(texts, langs, strict=True))
-        ],
-        "attacks": ["typo", "spacing", "invisible"],
-        "budget": {"edits": 2, "queries": 16, "seconds": 20},
-        "top_k": 1,
-    }
-    async with start() as running:
-        await running.client.put("/collections/a")
-        documents = [{"doc_id": str(n), "text": text} for n, text in enumerate(texts)]
-        await running.client.post("/collections/a/documents", json={"documents": documents})
-        response = await running.client.post("/probe/adversarial", json=body)
-    report = json.loads(response.content)
-    page = Page(to_html(report))
-    rate = report["summary"]["attack_success_rate"]
-    assert rate["n"] == 4
-    assert (rate["low"], rate["high"]) == pytest.approx(share_interval(rate["successes"], 4, 0.95))
-    counts = f"{rate['successes']} of {rate['n']} queries broke: {percent(rate['value'])}"
-    assert f"{counts} {interval(rate['low'], rate['high'])}" in page.text
-    heat = page.tables[HEAT]
-    shown = {
-        (row[0], attack): cell
-        for row in heat[1:]
-        for attack, cell in zip(heat[0][1:], row[1:], strict=True)
-    }
-    assert len(shown) == len(report["cells"]) == 6
-    for cell in report["cells"]:
-        one = cell["success"]
-        text = shown[cell["lang"], cell["attack"]]
-        if one["n"]:
-            assert text.startswith(percent(one["value"]))
-            assert text.endswith(f"{interval(one['low'], one['high'])} n={one['n']}")
-    by_lang = {row[0]: row for row in page.tables["Each language"][1:]}
-    for lang, cell in report["summary"]["by_lang"].items():
-        one = cell["attack_success_rate"]
-        assert by_lang[lang][1:4] == [str(cell["all"]), str(one["n"]), str(one["successes"])]
-    assert sum(int(row[1]) for row in page.tables[SHIFTS][1:]) == rate["n"]
-    assert page.tables[PROVEN][1][5] == short(report["certificates"][0]["median"])
-    assert all(sentence in page.text for sentence in report["limits"])
-    assert report["digest"]["results"] in page.text
