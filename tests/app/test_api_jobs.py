@@ -1,13 +1,9 @@
 """/probe/jobs: probes that outlive their request."""
 
 import asyncio
-import errno
 import json
 import os
-import threading
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,42 +12,11 @@ import app.api.jobs as jobs_api
 import app.api.probe as probe_api
 import app.api.running as running_api
 import app.api.watching as watching_api
-import app.durable
-from app.probing.isolated import Outcome
 
-from .test_api_probe import BODY, fill, post
+from .fake_jobs import FakeRun, begin, until
+from .test_api_probe import fill, post
 
 pytestmark = pytest.mark.anyio
-
-RATE = {"value": 0.5, "low": 0.1, "high": 0.9, "n": 4, "successes": 2}
-
-
-class FakeRun:
-    """A probe that goes on until it is released or told to stop."""
-
-    def __init__(self) -> None:
-        self.release = threading.Event()
-        self.ran: list[Mapping[str, Any]] = []
-        self.error: Exception | None = None
-
-    def __call__(
-        self,
-        service: Any,
-        sent: Mapping[str, Any],
-        cancelled: Callable[[], bool],
-        progress: Callable[[Mapping[str, Any]], None],
-    ) -> Outcome:
-        self.ran.append(sent)
-        told = {"stage": "search", "elapsed_s": 1.0, "texts": 9, "attacks": 4, "finished": 1}
-        progress(told | {"tried": 5, "eligible": 4, "broken": 1})
-        while not self.release.is_set() and not cancelled():
-            time.sleep(0.005)
-        if self.error:
-            raise self.error
-        status = "partial" if cancelled() else "complete"
-        report = {"status": status, "results": [], "seed": sent["seed"]}
-        brief = {"status": status, "reason": None, "attack_success_rate": RATE, "queries": 9}
-        return Outcome(json.dumps(report).encode(), brief)
 
 
 @pytest.fixture
@@ -59,22 +24,6 @@ def run(monkeypatch: pytest.MonkeyPatch) -> FakeRun:
     fake = FakeRun()
     monkeypatch.setattr(running_api, "run_job", fake)
     return fake
-
-
-async def begin(running: Any, **changes: Any) -> str:
-    response = await post(running, background=True, **changes)
-    assert response.status_code == 202
-    assert response.headers["location"] == f"/probe/jobs/{response.json()['job_id']}"
-    return response.headers["location"]
-
-
-async def until(running: Any, path: str, *states: str) -> Any:
-    async with asyncio.timeout(20):
-        while True:
-            job = (await running.client.get(path)).json()
-            if job["state"] in states:
-                return job
-            await asyncio.sleep(0.01)
 
 
 async def test_job_in_its_process_reports_what_a_probe_answers(start: Any) -> None:
@@ -290,129 +239,3 @@ async def test_watcher_that_leaves_is_forgotten(start: Any, run: FakeRun) -> Non
         await asyncio.sleep(0.1)
         assert not job.watchers
         run.release.set()
-
-
-async def test_job_that_fails_says_why_and_a_bug_says_nothing_secret(
-    start: Any, run: FakeRun
-) -> None:
-    run.release.set()
-    run.error = KeyError("a secret text")
-    async with start() as running:
-        await fill(running)
-        job = await until(running, await begin(running), "failed")
-    assert "bug" in job["error"]
-    assert "secret" not in job["error"]
-
-
-async def test_job_interrupted_by_the_end_runs_anew_at_the_next_start(
-    start: Any, run: FakeRun, tmp_path: Path
-) -> None:
-    async with start(state=str(tmp_path)) as running:
-        await fill(running)
-        path = await begin(running)
-        await until(running, path, "running")
-    async with start(state=str(tmp_path)) as running:
-        job = await until(running, path, "running")
-        assert job["starts"] == 1  # to be told to end is no failure
-        run.release.set()
-        job = await until(running, path, "done")
-        report = (await running.client.get(f"{path}/report")).json()
-    assert [sent["seed"] for sent in run.ran] == [3, 3]
-    assert report["status"] == "complete"
-
-
-@pytest.mark.parametrize(
-    ("changes", "state"),
-    [
-        ({"state": "running", "starts": 2}, "done"),
-        ({"state": "running", "starts": 3}, "failed"),
-        ({"request": {"canary": 1}}, "failed"),
-        ({"state": "asleep"}, "failed"),
-        ({"submitted": "yesterday"}, "failed"),
-        ({"job_id": "another"}, "failed"),
-        ({"unknown": 1}, "failed"),
-        (None, "failed"),
-    ],
-)
-async def test_files_left_by_a_crash_or_damaged_never_end_the_service(
-    start: Any, tmp_path: Path, changes: Any, state: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real, fake = running_api.run_job, FakeRun()
-    fake.release.set()
-    sent = {**BODY}
-    monkeypatch.setattr(
-        running_api, "run_job", lambda *asked: (fake if "queries" in asked[1] else real)(*asked)
-    )
-    name = "20261125t101500z-0123456789ab"
-    note = {"job_id": name, "state": "queued", "request": sent, "submitted": 1764065700.0}
-    (tmp_path / "probes").mkdir()
-    (tmp_path / "probes" / f"..{name}.json.draft").write_text("{")
-    content = b'{"job_id": "' if changes is None else json.dumps(note | changes).encode()
-    (tmp_path / "probes" / f"{name}.json").write_bytes(content)
-    async with start(state=str(tmp_path)) as running:
-        job = await until(running, f"/probe/jobs/{name}", "done", "failed")
-        listed = await running.client.get("/probe/jobs")
-        removed = await running.client.delete(f"/probe/jobs/{name}")
-    assert job["state"] == state
-    assert "canary" not in listed.text
-    assert removed.status_code == 204
-    assert os.listdir(tmp_path / "probes") == []
-
-
-async def test_report_damaged_on_disk_is_said(start: Any, run: FakeRun) -> None:
-    run.release.set()
-    async with start() as running:
-        await fill(running)
-        path = await begin(running)
-        await until(running, path, "done")
-        (report,) = (running.service.settings.state / "probes").glob("*.report.json")
-        content = report.read_bytes()
-        report.write_bytes(content[:-3])
-        cut = await running.client.get(f"{path}/report")
-        report.unlink()
-        missing = await running.client.get(f"{path}/report")
-        removed = await running.client.delete(path)
-    assert (cut.status_code, missing.status_code) == (503, 503)
-    assert "damaged" in cut.json()["detail"]
-    assert removed.status_code == 204
-
-
-async def test_full_disk_is_said_when_a_job_is_sent_and_when_it_ends(
-    start: Any, run: FakeRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    full = False
-
-    def sync(descriptor: int) -> None:
-        if full:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(app.durable.os, "fsync", sync)
-    async with start() as running:
-        await fill(running)
-        path = await begin(running)
-        await until(running, path, "running")
-        full = True
-        refused = await post(running, background=True)
-        run.release.set()
-        job = await until(running, path, "failed")
-        searched = await running.client.post("/search", json={"collection": "a", "queries": "b"})
-        drafts = list((running.service.settings.state / "probes").glob(".*"))
-    assert refused.status_code == 503
-    assert "No space left" in refused.json()["detail"]
-    assert "No space left" in job["error"]
-    assert searched.status_code == 200
-    assert drafts == []
-
-
-@pytest.mark.parametrize("name", ["x", "..%2f..%2fetc", "20261125t101500z-0123456789aB"])
-async def test_names_that_are_no_jobs_are_refused(start: Any, name: str) -> None:
-    async with start() as running:
-        for path in (f"/probe/jobs/{name}", f"/probe/jobs/{name}/report"):
-            response = await running.client.get(path)
-            assert response.status_code in (404, 422)
-        unknown = await running.client.get("/probe/jobs/20261125t101500z-0123456789ab")
-        form = await running.client.get(
-            "/probe/jobs/20261125t101500z-0123456789ab/report?format=exe"
-        )
-    assert unknown.status_code == 404
-    assert form.status_code == 422
