@@ -8,24 +8,13 @@ import pytest
 
 from app.cli import main
 
+from .bulk_files import arguments, write_rows
+
 
 @pytest.fixture
 def live(serving: Callable[..., Any]) -> Iterator[Any]:
     with serving(max_documents=64, max_text_chars=200) as found:
         yield found
-
-
-def write_rows(path: Path, rows: int, offset: int = 0) -> Path:
-    lines = (f'{{"doc_id": "d{n}", "text": "text {n}"}}\n' for n in range(offset, offset + rows))
-    path.write_text("".join(lines))
-    return path
-
-
-def arguments(live: Any, folder: Path, *more: str) -> list[str]:
-    return [
-        *("index", str(folder), "--collection", "notes", "--url", live.url, "--quiet"),
-        *("--ledger", str(folder.parent / "ledger"), "--batch", "50", *more),
-    ]
 
 
 def test_index_options_that_do_not_fit_are_named(

@@ -20,6 +20,8 @@ from app.cli import main
 from app.errors import NotReadyError, OverloadedError
 from app.retrieval.documents import Document
 
+from .bulk_files import arguments, write_rows
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -32,19 +34,6 @@ def live(serving: Callable[..., Any]) -> Iterator[Any]:
 def kept(live: Any, name: str = "notes") -> dict[str, str]:
     """What the store behind the service holds, by id."""
     return {doc_id: e.document.text for doc_id, e in live.service.store.made[name].entries.items()}
-
-
-def write_rows(path: Path, rows: int, offset: int = 0) -> Path:
-    lines = (f'{{"doc_id": "d{n}", "text": "text {n}"}}\n' for n in range(offset, offset + rows))
-    path.write_text("".join(lines))
-    return path
-
-
-def arguments(live: Any, folder: Path, *more: str) -> list[str]:
-    return [
-        *("index", str(folder), "--collection", "notes", "--url", live.url, "--quiet"),
-        *("--ledger", str(folder.parent / "ledger"), "--batch", "50", *more),
-    ]
 
 
 def test_index_sends_files_to_the_service(

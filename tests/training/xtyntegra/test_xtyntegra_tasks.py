@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from training.corpus import CorpusError, data_folder
+from training.corpus import CorpusError
 from training.xtyntegra import xquad
 from training.xtyntegra.flores import POOL_LANGUAGES, between_pairs
 from training.xtyntegra.task import Cell
@@ -200,14 +200,6 @@ def test_pool_languages_are_english_and_each_part_of_the_track() -> None:
 
 def test_tatoeba_codes_are_all_of_lasers_and_distinct() -> None:
     assert len(FLORES) == len(set(FLORES.values())) == 112
-
-
-@pytest.fixture(scope="module")
-def real() -> Path:
-    try:
-        return data_folder()
-    except CorpusError as error:
-        pytest.skip(str(error))
 
 
 @pytest.mark.data

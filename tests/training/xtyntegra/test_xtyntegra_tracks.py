@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from training.corpus import CorpusError, data_folder
+from training.corpus import CorpusError
 from training.xtyntegra import tracks
 from training.xtyntegra.tracks import (
     LOW_RESOURCE_TRACK,
@@ -85,14 +85,6 @@ def test_languages_file_agrees_with_the_rule_line_by_line() -> None:
 
 def test_low_resource_track_holds_all_three_parts() -> None:
     assert {track_of(lang) for lang in LOW_RESOURCE_TRACK} == {"seen", "related", "unseen"}
-
-
-@pytest.fixture(scope="module")
-def real() -> Path:
-    try:
-        return data_folder()
-    except CorpusError as error:
-        pytest.skip(str(error))
 
 
 @pytest.mark.data
