@@ -8,18 +8,16 @@ searches (ours and the bare engine's take turns on one index, with the same para
 1% selectivity, words, a mixed load, reopening, memory, disk. Then SIGKILL rounds on the size
 nearest to 200,000, and the search times over the sizes as a picture. Times are wall clock; the
 making of documents and vectors is left out.
+
+``--make-only`` with ``--folder`` makes the stores and leaves them there; the same call without it
+finds them and only measures. So the long part needs no quiet machine.
 """
 
 import argparse
 import json
-import os
 import random
 import shutil
-import subprocess
-import sys
 import tempfile
-import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,51 +25,14 @@ from typing import Any
 import numpy as np
 import qdrant_edge as engine
 from numpy.typing import NDArray
-from retrieval_corpus import (
-    DIM,
-    NAME,
-    RARE,
-    documents_of,
-    lang_of,
-    true_nearest,
-    vectors_of,
-)
+from retrieval_corpus import NAME, RARE, documents_of, lang_of, true_nearest, vectors_of
 from retrieval_kills import kill_rounds
-from retrieval_load import mixed, percentiles, timed
+from retrieval_load import load_average, mixed, percentiles, tell, timed
+from retrieval_make import QUERIES, Vectors, make
+from retrieval_process import in_child, reopening
 
 from app.retrieval.edge import EdgeStore, shard
 from app.retrieval.filters import Filter, In, languages
-from app.retrieval.store import Options
-
-BATCH = 500
-QUERIES = 1_000
-Vectors = NDArray[np.float32]
-
-
-def ingest(store: EdgeStore, vectors: Vectors) -> dict[str, Any]:
-    """Write all documents in batches."""
-    seconds: list[float] = []
-    for start in range(0, len(vectors), BATCH):
-        rows = vectors[start : start + BATCH]
-        documents = documents_of(start, len(rows))
-        seconds.append(timed(lambda d=documents, r=rows: store.upsert(NAME, d, r)))
-    return {
-        "ingest_per_s": round(len(vectors) / sum(seconds)),
-        "upsert_500_ms": percentiles(seconds),
-    }
-
-
-def build(store: EdgeStore, query: Vectors) -> dict[str, Any]:
-    """Build the index while searching."""
-    collection = store._table.find(NAME)
-    thread, seconds = threading.Thread(target=collection.build), list[float]()
-    start = time.perf_counter()
-    thread.start()
-    while thread.is_alive():
-        seconds.append(timed(lambda: store.search(NAME, query, 10)))
-        time.sleep(max(0.1, 9 * seconds[-1]))  # Leave the cores to the build
-    built = round(time.perf_counter() - start, 1)
-    return {"build_s": built, "search_while_building_ms": percentiles(seconds)}
 
 
 def bare_search(store: EdgeStore, query: Vectors) -> object:
@@ -150,149 +111,97 @@ def words(store: EdgeStore, n: int) -> dict[str, Any]:
     return {"match_ms": percentiles(seconds)}
 
 
-def in_child(action: str, root: Path) -> dict[str, Any]:
-    """Do something with a store in a fresh process, which prints JSON unless it is killed."""
-    child = subprocess.run(
-        [sys.executable, __file__, "--child", action, str(root)], capture_output=True, check=False
-    )
-    return json.loads(child.stdout) if child.stdout else {}
-
-
-def child(action: str, root: Path) -> None:
-    """What ``in_child`` starts: be killed while the store is open, or tell the memory it takes."""
+def measure(folder: Path, efs: Sequence[int]) -> dict[str, Any]:
+    """Measure the store that ``make`` left in a folder."""
+    root = folder / "store"
+    vectors: Vectors = np.load(folder / "vectors.npy", mmap_mode="r")
+    truth: NDArray[np.int64] = np.load(folder / "truth.npy")
+    queries, n = vectors_of(QUERIES, 2), len(vectors)
+    disk = sum(path.stat().st_blocks * 512 for path in root.rglob("*")) >> 20
+    figures: dict[str, Any] = {"measured_at_load": load_average(), "disk_mib": disk}
+    figures |= in_child("memory", root)
     store = EdgeStore.open(root)
-    if action == "die":
-        os.kill(os.getpid(), 9)
-    opened = memory_mib()
-    for query in vectors_of(300, 3):
-        store.search(NAME, query[None], 10)
-        store.match(NAME, ["w1 w200"], 10)
-    figures = {"opened_mib": opened, "searched_mib": memory_mib()}
-    store.close()
-    sys.stdout.write(json.dumps({"memory": figures}))
-
-
-def memory_mib() -> dict[str, int]:
-    """Tell this process's memory: its own, and the files' pages that it has mapped."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    sizes = dict(line.split(":") for line in lines)
-    return {
-        name: int(sizes[key].split()[0]) >> 10
-        for name, key in (("own", "RssAnon"), ("files", "RssFile"))
-    }
-
-
-def reopening(root: Path) -> dict[str, Any]:
-    """Time opening after a clean close and after a kill."""
-    stores: list[EdgeStore] = []
-    clean = timed(lambda: stores.append(EdgeStore.open(root)))
-    stores.pop().close()
-    in_child("die", root)
-    killed = timed(lambda: stores.append(EdgeStore.open(root)))
-    store = stores.pop()
-    checked = timed(lambda: _wait_for_check(store))
-    store.close()
-    return {
-        "reopen_s": round(clean, 2),
-        "reopen_after_kill_s": round(killed, 2),
-        "all_texts_checked_after_s": round(checked, 1),
-    }
-
-
-def _wait_for_check(store: EdgeStore) -> None:
-    while store._table.find(NAME).meta.unchecked:
-        time.sleep(0.1)
-
-
-def measure(root: Path, n: int, efs: Sequence[int]) -> dict[str, Any]:
-    """Measure one size."""
-    vectors = vectors_of(n, 1)
-    queries = vectors_of(QUERIES, 2)
-    store = EdgeStore.open(root)
-    store.create(NAME, DIM, "bench", Options(fields={"year": "integer"}))
-    builder = store._table.find(NAME).builder
-    wants, builder.wants_build = builder.wants_build, lambda *, now=False: False
-    figures = {"documents": n, "load_average": round(os.getloadavg()[0], 1)} | ingest(
-        store, vectors
-    )
-    store.flush(NAME)
-    tell(figures)
-    if n > shard.EXACT_LIMIT:
-        figures |= build(store, queries[:1])
-    tell(figures)
-    builder.wants_build = wants
-    truth = true_nearest(vectors, queries)
     searches(store, queries[:100])  # Warm up
     figures |= searches(store, queries) | {"recall_at_10": recall(store, queries, truth)}
+    tell(figures)
+    usual = shard.HNSW_EF
     for ef in efs:
         shard.HNSW_EF = ef
         swept = searches(store, queries) | {"recall_at_10": recall(store, queries, truth)}
         figures.setdefault("by_ef", {})[ef] = swept
-    shard.HNSW_EF = 256
-    tell(figures)
+    shard.HNSW_EF = usual
     figures |= filtered(store, vectors, queries) | words(store, n)
+    tell(figures)
+    store._table.find(NAME).builder.wants_build = lambda *, now=False: False
     figures |= mixed(store, queries, vectors, 12.0)
     figures |= {"close_s": round(timed(store.close), 2)}
     tell(figures)
-    del vectors
-    disk = sum(path.stat().st_blocks * 512 for path in root.rglob("*")) >> 20
-    return figures | reopening(root) | in_child("memory", root) | {"disk_mib": disk}
+    return figures | reopening(root)
 
 
-def only_kill(root: Path, n: int, kills: int) -> dict[str, Any]:
+def only_kill(folder: Path, n: int, kills: int) -> dict[str, Any]:
     """Fill a store, without an index, and kill writers to it."""
-    store = EdgeStore.open(root)
-    store.create(NAME, DIM, "bench", Options(fields={"year": "integer"}))
-    store._table.find(NAME).builder.wants_build = lambda *, now=False: False
-    figures = {"documents": n} | ingest(store, vectors_of(n, 1))
-    store.close()
-    tell(figures)
-    return figures | {"sigkill": kill_rounds(root, kills, others=n)}
+    figures = made(folder, n, index=False)
+    return figures | {"sigkill": kill_rounds(folder / "store", kills, others=n)}
 
 
-def tell(figures: dict[str, Any]) -> None:
-    """Say what is known so far, with the time and the load, for who waits for hours."""
-    load = " ".join(f"{one:.1f}" for one in os.getloadavg())
-    sys.stderr.write(f"{time.strftime('%H:%M:%S')} load {load} {json.dumps(figures)}\n")
+def made(folder: Path, n: int, *, index: bool = True) -> dict[str, Any]:
+    """Make a store in a folder unless it is there; returns the figures of its making."""
+    note = folder / "made.json"
+    if note.exists():
+        return json.loads(note.read_text(encoding="utf-8"))
+    return make(folder, n, index=index)
 
 
-def main() -> None:
-    """Measure each size in a fresh directory, then kill writers and draw."""
+def one_size(folder: Path, n: int, asked: argparse.Namespace) -> dict[str, Any]:
+    """Do what was asked with the store of one size."""
+    if asked.only_kill:
+        return only_kill(folder, n, asked.kills)
+    line = made(folder, n)
+    if asked.make_only:
+        return line
+    line |= measure(folder, asked.ef)
+    if asked.kills and n == min(asked.sizes, key=lambda size: abs(size - 200_000)):
+        line["sigkill"] = kill_rounds(folder / "store", asked.kills, others=n)
+    return line
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description="Measure retrieval on the embedded engine.")
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--ef", type=int, nargs="*", default=[], help="further ef to compare")
     parser.add_argument("--kills", type=int, default=0, help="SIGKILL rounds")
     parser.add_argument("--only-kill", action="store_true", help="nothing else, and no index")
+    parser.add_argument("--make-only", action="store_true", help="make the stores, to be measured")
     parser.add_argument("--out", type=Path, help="file to append the JSON lines to")
     parser.add_argument("--figure", type=Path, help="picture of the curve: .svg or .png")
-    parser.add_argument("--folder", type=Path, help="where the stores go; default: temporary files")
-    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help="keep the stores here, or find them here")
     asked = parser.parse_args()
-    if asked.child:
-        child(asked.child[0], Path(asked.child[1]))
-        return
+    if asked.make_only and asked.folder is None:
+        parser.error("--make-only needs --folder: what is made has to stay somewhere")
+    return asked
+
+
+def main() -> None:
+    """Make and measure each size, kill writers, and draw."""
+    asked = arguments()
     lines: list[dict[str, Any]] = []
     for n in asked.sizes:
-        root = Path(tempfile.mkdtemp(prefix="tyntegra-bench-", dir=asked.folder))
+        if asked.folder is None:
+            folder = Path(tempfile.mkdtemp(prefix="tyntegra-bench-"))
+        else:
+            folder = asked.folder / f"{n}{'-kill' * asked.only_kill}"
+            folder.mkdir(parents=True, exist_ok=True)
         try:
-            if asked.only_kill:
-                line = only_kill(root, n, asked.kills)
-            else:
-                line = measure(root, n, asked.ef)
-            if (
-                asked.kills
-                and not asked.only_kill
-                and n == min(asked.sizes, key=lambda size: abs(size - 200_000))
-            ):
-                line["sigkill"] = kill_rounds(root, asked.kills, others=n)
+            lines.append(one_size(folder, n, asked))
         finally:
-            shutil.rmtree(root)
-        lines.append(line)
-        sys.stdout.write(json.dumps(line) + "\n")
-        sys.stdout.flush()
+            if asked.folder is None:
+                shutil.rmtree(folder)
+        print(json.dumps(lines[-1]), flush=True)
         if asked.out:
             with asked.out.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(json.dumps(lines[-1]) + "\n")
     if asked.figure:
         from retrieval_figure import draw  # Matplotlib is of the extra `train`
 

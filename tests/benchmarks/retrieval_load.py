@@ -1,6 +1,9 @@
 """Times of calls, alone and among writes, for the retrieval benchmark."""
 
+import json
+import os
 import random
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -27,6 +30,17 @@ def percentiles(seconds: Sequence[float]) -> dict[str, float]:
     """Return p50 and p95 in milliseconds."""
     p50, p95 = np.percentile(np.array(seconds) * 1e3, [50, 95])
     return {"p50": round(float(p50), 2), "p95": round(float(p95), 2)}
+
+
+def load_average() -> float:
+    """How many threads wanted a processor in the last minute."""
+    return round(os.getloadavg()[0], 1)
+
+
+def tell(figures: dict[str, Any]) -> None:
+    """Say what is known so far, with the time and the load, for who waits for hours."""
+    load = " ".join(f"{one:.1f}" for one in os.getloadavg())
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} load {load} {json.dumps(figures)}\n")
 
 
 def load(
