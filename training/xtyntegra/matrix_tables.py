@@ -3,7 +3,7 @@
     python -m training.xtyntegra.matrix_tables training/xtyntegra/results/matrix.json
 
 A cell of the first tables is the mean over seeds with its 95% interval; a cell of the others is a
-paired difference, in bold where its adjusted p-value is below 0.05.
+paired difference, in bold where its adjusted p-value is below 0.05 and it has two seeds or more.
 """
 
 import argparse
@@ -37,60 +37,69 @@ def tables_of(summary: Mapping[str, Any]) -> str:
 
 
 def _means(found: Mapping[str, Any], group: str) -> str:
-    white = _white(found, group)
-    named = [*SHOWN, *((name, f"white box {name[6:]}") for name in white)]
+    named = [*SHOWN, *((name, f"white box {name[6:]}") for name in white_of(found))]
     rows = [["batches and method", "seeds", *(title for _, title in named)]]
     for cell, told in found["cells"].items():
         figures = told["figures"][group]
-        rows.append(
-            [
-                cell,
-                str(len(told["seeds"])),
-                *(_interval(name, figures.get(name)) for name, _ in named),
-            ]
-        )
-    return _table(rows)
+        cells = [interval(name, figures.get(name)) for name, _ in named]
+        rows.append([cell, str(len(told["seeds"])), *cells])
+    return table(rows)
 
 
 def _contrasts(found: Mapping[str, Any], group: str) -> str:
-    names = [*CONTRASTED, *(name for name in _white(found, group) if name != "white:0")]
+    names = [*CONTRASTED, *(name for name in white_of(found) if name != "white:0")]
     rows = [["second less first", "seeds", *names]]
     for contrast in found["contrasts"]:
-        listed = {row[1]: row[2:] for row in contrast["rows"] if row[0] == group}
         label = f"{contrast['second']} less {contrast['first']}"
-        cells = [_difference(name, listed.get(name)) for name in names]
+        cells = differences(contrast, group, names)
         rows.append([label, str(len(contrast["seeds"])), *cells])
-    return _table(rows)
+    return table(rows)
 
 
-def _white(found: Mapping[str, Any], group: str) -> list[str]:
-    figures = next(iter(found["cells"].values()))["figures"][group]
+def white_of(found: Mapping[str, Any]) -> list[str]:
+    """Name the white-box measures of an arm, by epsilon; ``white:0`` is without noise."""
+    figures = next(iter(found["cells"].values()))["figures"]["all"]
     return sorted((n for n in figures if n.startswith("white:")), key=lambda name: float(name[6:]))
 
 
-def _interval(name: str, told: Sequence[float] | None) -> str:
+def interval(name: str, told: Sequence[float] | None) -> str:
+    """Write a mean with its interval; empty if there is none."""
     if told is None:
         return ""
-    value, low, high = (_number(name, one) for one in told[:3])
-    return f"{value} ({low} to {high})"
+    value, low, high = (number(name, one) for one in told[:3])
+    return f"{value} ({low}, {high})"
 
 
-def _difference(name: str, told: Sequence[float] | None) -> str:
-    if told is None:
-        return ""
-    value, low, high = (_number(name, one, signed=True) for one in told[:3])
-    text = f"{value} ({low} to {high})"
-    return f"**{text}**" if told[4] < LEVEL else text
+def differences(contrast: Mapping[str, Any], group: str, names: Sequence[str]) -> list[str]:
+    """Write the differences of a contrast; those that are sure, of two seeds or more, in bold."""
+    listed = {row[1]: row[2:] for row in contrast["rows"] if row[0] == group}
+    found: list[str] = []
+    for name in names:
+        told = listed.get(name)
+        text = "" if told is None else difference(name, told)
+        sure = told is not None and told[4] < LEVEL and len(contrast["seeds"]) > 1
+        found.append(f"**{text}**" if sure else text)
+    return found
 
 
-def _number(name: str, value: float, *, signed: bool = False) -> str:
-    sign = "+" if signed else ""
-    if name == "pooled:distance":
-        return f"{value:{sign}.0f}"
-    return f"{value:{sign}.3f}".replace("0.", ".", 1)
+def difference(name: str, told: Sequence[float]) -> str:
+    """Write a difference with its interval, all signed."""
+    value, low, high = (number(name, one, signed=True) for one in told[:3])
+    return f"{value} ({low}, {high})"
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
+def number(name: str, value: float, *, signed: bool = False) -> str:
+    """Write a figure: ranks in whole numbers, shares with three digits and no zero before them.
+
+    What rounds to zero keeps its sign, which says on which side of it a bound lies.
+    """
+    digits = 0 if name == "pooled:distance" else 3
+    text = f"{value:{'+' if signed and value else ''}.{digits}f}"
+    return text.replace("0.", ".", 1) if digits and abs(value) < 1 else text
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Write rows as a table in Markdown; the first is its head."""
     lines = [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
 
