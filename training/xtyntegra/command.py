@@ -16,11 +16,12 @@ from pathlib import Path
 
 from app.errors import ServiceError
 from training.registry import CorpusError, data_folder
+from training.xtyntegra import own
 from training.xtyntegra.compare import Options, write_comparison
 from training.xtyntegra.encoders import Opening
 from training.xtyntegra.errors import BenchmarkError
 from training.xtyntegra.outline import outline_of, outline_of_comparison
-from training.xtyntegra.plan import Plan, full_plan, quick_plan
+from training.xtyntegra.plan import Plan, full_plan, quick_plan, with_task
 from training.xtyntegra.resampling import Drawing
 from training.xtyntegra.run import Request, run_benchmark
 from training.xtyntegra.tasks import CORE, TASKS
@@ -48,13 +49,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> str:
+    tasks = _tasks(options)
     plan = _plan(options)
+    if plan is not None and options.own is not None:
+        plan = with_task(plan, own.NAME, own.SETTINGS)
     request = Request(
         source=options.encoder,
         out=options.out,
-        data=data_folder() if options.data is None else options.data,
-        tasks=options.tasks or CORE,
+        data=_data(options, tasks),
+        tasks=tasks,
         languages=options.languages,
+        own=options.own,
         plan=plan,
         perturbed=options.perturbed or options.out.parent / "perturbed",
         accept_changed=options.accept_changed,
@@ -72,6 +77,20 @@ def _run(options: argparse.Namespace) -> str:
     )
     result = run_benchmark(request)
     return outline_of(result) + f"\n\n{options.out / 'report.html'}"
+
+
+def _tasks(options: argparse.Namespace) -> list[str]:
+    """Name what is measured: what was asked for; else one's own texts, or what comes along."""
+    tasks: list[str] = options.tasks or ([] if options.own else list(CORE))
+    named = any(task.partition("/")[0] == own.NAME for task in tasks)
+    return [*tasks, own.NAME] if options.own and not named else tasks
+
+
+def _data(options: argparse.Namespace, tasks: Sequence[str]) -> Path:
+    """Find the corpora; one's own texts alone need none."""
+    if options.data is None and any(task.partition("/")[0] != own.NAME for task in tasks):
+        return data_folder()
+    return options.data or options.own
 
 
 def _compare(options: argparse.Namespace) -> str:
@@ -131,6 +150,9 @@ def _add_run(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     tasks = f"of {', '.join(TASKS)}, or a setting as flores200/to-english ({', '.join(CORE)})"
     what.add_argument("--tasks", type=_listed, metavar="LIST", help=tasks)
     what.add_argument("--languages", type=_listed, default=[], metavar="LIST", help="FLORES codes")
+    what.add_argument(
+        "--own", type=Path, metavar="DIR", help="your own corpus.jsonl, queries.jsonl, qrels.tsv"
+    )
     _add_attacks(run)
     opening = run.add_argument_group("how the encoder is opened")
     opening.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")

@@ -154,6 +154,12 @@ def full_plan(languages: Sequence[str] = ()) -> Plan:
     )
 
 
+def with_task(plan: Plan, task: str, settings: Sequence[str]) -> Plan:
+    """Attack a task as well, in all of its languages."""
+    cells = (*plan.cells, *(f"{task}/{setting}" for setting in settings)) if plan.cells else ()
+    return replace(plan, cells=cells, whole_tasks=(*plan.whole_tasks, task))
+
+
 def sample(cell: Cell, most: int | None) -> Sample:
     """Choose the queries of a cell that are attacked, by their ids alone."""
     n = len(cell.queries)

@@ -34,6 +34,7 @@ TASK_NAMES = {
     "ntrex128": "NTREX-128",
     "tatoeba": "Tatoeba",
     "xquad-r": "XQuAD-R",
+    "own": "Your own texts",
 }
 SETTING_NAMES = {
     "to-english": "into English",

@@ -61,6 +61,7 @@ class Request:
         data: Folder of the corpora.
         tasks: Tasks, or settings of them.
         languages: Empty: all.
+        own: Folder of the task ``own``, if it is among these.
         plan: What is attacked; None: nothing.
         perturbed: Folder of perturbed queries, which runs may share.
         accept_changed: Go on with other perturbed queries than those that come along.
@@ -74,6 +75,7 @@ class Request:
     data: Path
     tasks: Sequence[str] = CORE
     languages: Sequence[str] = ()
+    own: Path | None = None
     plan: Plan | None = None
     perturbed: Path = Path("perturbed")
     accept_changed: bool = False
@@ -97,7 +99,9 @@ def run_benchmark(request: Request, tell: Callable[[str], None] = to_stderr) -> 
         CorpusError: If a task cannot.
         ServiceError: If an artifact or a service fails.
     """
-    cells = load_tasks(request.tasks, request.data, languages=request.languages)
+    cells = load_tasks(
+        request.tasks, request.data, languages=request.languages, own_folder=request.own
+    )
     if not cells:
         raise BenchmarkError("these tasks have no cell in these languages: name others")
     with open_encoder(request.source, request.opening) as encoder:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from training.registry import CorpusError
-from training.xtyntegra import flores, ntrex, tatoeba, xglue, xquad, xtreme
+from training.xtyntegra import flores, ntrex, own, tatoeba, xglue, xquad, xtreme
 from training.xtyntegra.task import Cell
 
 Load = Callable[[Path, Collection[str]], list[Cell]]
@@ -26,11 +26,17 @@ REFUSED = {
 """Retrieval tasks of XTREME-R that are not read -> why."""
 CORE = (flores.NAME, ntrex.NAME, tatoeba.NAME, xquad.NAME)
 """Tasks that the data folder has; a run without a choice of its own measures these."""
-TASKS = tuple(_LOADERS)
+TASKS = (*_LOADERS, own.NAME)
 """All tasks that can be named."""
 
 
-def load_tasks(names: Sequence[str], data: Path, *, languages: Sequence[str] = ()) -> list[Cell]:
+def load_tasks(
+    names: Sequence[str],
+    data: Path,
+    *,
+    languages: Sequence[str] = (),
+    own_folder: Path | None = None,
+) -> list[Cell]:
     """Load tasks as cells, in the order named; no text is encoded.
 
     Args:
@@ -38,6 +44,7 @@ def load_tasks(names: Sequence[str], data: Path, *, languages: Sequence[str] = (
         data: The data folder.
         languages: Keep cells whose languages besides English and ``*`` are all among these;
             English alone counts only if named. Pools stay whole. Empty: all.
+        own_folder: Of the task ``own``; see ``own``.
 
     Raises:
         CorpusError: If a name or a language is unknown, a file is missing or not as expected.
@@ -47,9 +54,10 @@ def load_tasks(names: Sequence[str], data: Path, *, languages: Sequence[str] = (
         task, _, setting = name.partition("/")
         if task in REFUSED:
             raise CorpusError(f"{task} cannot be read: {REFUSED[task]}")
-        if task not in _LOADERS:
+        if task not in TASKS:
             raise CorpusError(f"unknown task {task!r}; expected one of {', '.join(TASKS)}")
-        found = _LOADERS[task](data, {*languages, flores.ENGLISH} if languages else ())
+        chosen = {*languages, flores.ENGLISH} if languages else ()
+        found = _own(own_folder, chosen) if task == own.NAME else _LOADERS[task](data, chosen)
         settings = sorted({cell.setting for cell in found})
         found = [cell for cell in found if _wanted(cell, setting, languages)]
         if setting and not found and setting not in settings:
@@ -64,6 +72,12 @@ def load_tasks(names: Sequence[str], data: Path, *, languages: Sequence[str] = (
             "expected FLORES codes such as swh_Latn"
         )
     return list(cells.values())
+
+
+def _own(folder: Path | None, languages: Collection[str]) -> list[Cell]:
+    if folder is None:
+        raise CorpusError(f"the task {own.NAME} has no files yet: name their folder with --own")
+    return own.load(folder, languages)
 
 
 def _wanted(cell: Cell, setting: str, languages: Sequence[str]) -> bool:
