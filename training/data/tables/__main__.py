@@ -1,7 +1,7 @@
 """Build the tables of ``app/text/tables``: ``python -m training.data.tables NAME``.
 
 keyboards needs Debian's packages xkb-data and x11proto-dev, lookalikes needs PyICU, romanization
-nothing but the extra train, words the corpora.
+nothing but the extra train, words the corpora; languages both of these and three minutes.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from training.data.tables.keyboards import build_keyboards
+from training.data.tables.languages import build_languages
 from training.data.tables.lookalikes import build_lookalikes
 from training.data.tables.romanization import build_romanization
 from training.data.tables.words import build_words
@@ -21,12 +22,13 @@ from training.registry import DEFAULT_DATA, CorpusError
 TABLES = Path(__file__).parents[3] / "app" / "text" / "tables"
 XKB = Path("/usr/share/X11/xkb")
 KEYSYMS = Path("/usr/include/X11/keysymdef.h")
+TABLE_NAMES = ("keyboards", "languages", "lookalikes", "romanization", "words")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build one table; returns the exit status: 0 done, 2 if a source is missing."""
     parser = argparse.ArgumentParser(prog="python -m training.data.tables", description=__doc__)
-    parser.add_argument("table", choices=("keyboards", "lookalikes", "romanization", "words"))
+    parser.add_argument("table", choices=TABLE_NAMES)
     parser.add_argument("--out", type=Path, default=TABLES, help="folder to write to")
     parser.add_argument("--xkb", type=Path, default=XKB, help="xkeyboard-config's folder")
     parser.add_argument("--keysyms", type=Path, default=KEYSYMS, help="keysymdef.h")
@@ -41,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.table == "words":
             _replace(options.out / "words.tsv.gz", build_words(options.data))
+        elif options.table == "languages":
+            _replace(options.out / "languages.npz", build_languages(options.data, say=print))
         else:
             _replace(options.out / f"{options.table}.json", _as_json(build[options.table]()))
     except (OSError, ImportError, CorpusError) as error:
