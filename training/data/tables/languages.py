@@ -92,6 +92,8 @@ class Bag(nn.Module):
         super().__init__()
         self.table = nn.EmbeddingBag(buckets + 1, dim, mode="sum", padding_idx=buckets)
         nn.init.normal_(self.table.weight, std=0.05)
+        with torch.no_grad():
+            self.table.weight[buckets] = 0.0  # where no n-gram begins; never learned
         self.head = nn.Linear(dim, languages)
         self.buckets = buckets
 
