@@ -19,6 +19,7 @@ from training.corpus import Bitext, data_folder, iterate_texts, load_bitext, sel
 from training.distillation import TeacherVectors, TransportDistillation
 from training.initialization import initial_table
 from training.model import Encoder
+from training.phrases import PHRASES, add_phrases
 from training.rewriting import make_rewriter
 from training.teacher import teach, teacher_of
 from training.tokens import TokenTable, tokenize_texts
@@ -75,10 +76,15 @@ def prepare(config: TrainConfig, before: Snapshot | None = None) -> Preparation:
     tokens = tokenize_texts(
         vocabulary.tokenizer, iterate_texts(bitext.texts), vocabulary.pad_id, vocabulary.prompts
     )
+    if section.phrases:
+        bitext, tokens = add_phrases(bitext, tokens, vocabulary.tokenizer, seed=config.run.seed)
+        log.info("cutting phrases: %d pairs in all", len(bitext))
+        weights = {**section.weights, PHRASES: section.phrases}
+        section = section.model_copy(update={"weights": weights})
     batches = HybridBatches(
         bitext,
         tokens,
-        config.corpora,
+        section,
         config.batches,
         max_tokens=config.encoder.max_tokens,
         seed=config.run.seed,

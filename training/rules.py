@@ -120,6 +120,20 @@ def _batch_rules(config: "TrainConfig") -> Iterator[Rule]:
         "corpora.weights must be above 0: leave out a corpus that is not to be read",
     )
     yield (
+        bool(corpora.phrases) and not batches.cross_probability,
+        "corpora.phrases are pairs of two languages: they need batches.cross_probability above 0",
+    )
+    yield (
+        bool(corpora.phrases) and config.tokenizer.source == "backbone",
+        "corpora.phrases needs a vocabulary that was learned here, whose tokens mark where words "
+        "begin: set tokenizer.source = 'learn' or 'start'",
+    )
+    yield (
+        bool(corpora.phrases) and "phrases" in corpora.files,
+        "corpora.files: got an own file named phrases, which corpora.phrases calls its pairs: "
+        "rename it",
+    )
+    yield (
         bool(batches.mine_every) and not batches.hard_negatives,
         "batches.mine_every needs batches.hard_negatives above 0",
     )

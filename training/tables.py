@@ -49,6 +49,9 @@ class CorporaSection(Section):
     shippable: bool = Field(default=False, description="refuse corpora not fit for an artifact")
     weights: dict[str, float] = Field(min_length=1, description="corpus -> weight of its pairs")
     files: dict[str, str] = Field(default_factory=dict, description="own corpus -> Parquet file")
+    phrases: float = Field(
+        default=0.0, ge=0.0, description="weight of short pairs cut out of the others; 0: none"
+    )
     languages: tuple[str, ...] = Field(default=(), description="only these; empty: all")
     language_exponent: float = Field(
         default=0.5, ge=0.0, le=1.0, description="of a bucket's size; 0: uniform, 1: by size"

@@ -26,6 +26,7 @@ from training.config import ConfigError, TrainConfig
 from training.corpus import Bitext, CorpusError
 from training.distillation import ENGLISH, TeacherVectors
 from training.folders import open_folder, read_tokenizer, special_ids
+from training.phrases import whole_pairs
 
 _MAX_TOKENS = 96
 
@@ -181,7 +182,7 @@ def encode_teacher(texts: Sequence[str], *, batch_size: int = 64) -> NDArray[np.
 def teach(
     bitext: Bitext, batches: HybridBatches, count: int, teacher: Teacher | None = None
 ) -> TeacherVectors:
-    """Encode the English pivots that will be drawn most often.
+    """Encode the English pivots that will be drawn most often; phrases are too many to ask about.
 
     Args:
         bitext: The corpora.
@@ -198,7 +199,8 @@ def teach(
     chances = batches.pivot_chances()  # (texts,)
     english = np.zeros(len(bitext.texts), bool)
     if ENGLISH in bitext.langs:
-        english[bitext.text_a[bitext.lang_a == bitext.langs.index(ENGLISH)]] = True
+        of_english = bitext.lang_a == bitext.langs.index(ENGLISH)
+        english[bitext.text_a[of_english & whole_pairs(bitext)]] = True
     chances = np.where(english, chances, 0.0)
     chosen = np.argsort(-chances, kind="stable")[:count]
     chosen = np.sort(chosen[chances[chosen] > 0])

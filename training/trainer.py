@@ -27,6 +27,7 @@ from training.epochs import BATCHES_VERSION
 from training.gradients import clip_gradients
 from training.model import Encoder
 from training.optimizer import make_optimizer, moments_of, restore_moments
+from training.phrases import PHRASES
 from training.progress import Progress
 
 TEMPERATURE_RATE = 1e-3  # of a learned temperature's logarithm, at the peak of the schedule
@@ -268,6 +269,7 @@ class Trainer:
             "corpora": [
                 {"name": c.name, "licence": c.licence, "shippable": c.shippable}
                 for c in self._corpora
+                if c.name != PHRASES  # cut out of the others
             ],
             "skipped": {name: dict(reasons) for name, reasons in self._skipped.items()},
             "languages": sorted(self._languages),
