@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 from onnx import numpy_helper
 
 from app.artifact import MANIFEST, Graph, Manifest, model_id
 from app.checked import describe_file
+from app.cli import main
 
 
 def sign_again(folder: Path) -> None:
@@ -51,3 +53,21 @@ def constant(model: onnx.ModelProto, name: str, value: float | int) -> str:
     kind = np.int64 if isinstance(value, int) else np.float32
     model.graph.initializer.append(numpy_helper.from_array(np.array(value, dtype=kind), name))
     return name
+
+
+def refusal(
+    folder: Path, capsys: pytest.CaptureFixture[str], *options: str, inspected: bool = False
+) -> str:
+    """Give the one line that ``artifact verify`` says of a folder that it refuses.
+
+    ``artifact inspect`` has to refuse it too, unless ``inspected``.
+    """
+    capsys.readouterr()
+    assert main(["artifact", "inspect", str(folder)]) == (0 if inspected else 1)
+    capsys.readouterr()
+    assert main(["artifact", "verify", str(folder), *options]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("tyntegra: ")
+    assert said.err.count("\n") == 1
+    return said.err
