@@ -38,12 +38,15 @@ def read_texts(path: Path) -> list[str]:
     return [line.strip() for line in lines]
 
 
-def read_fields(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+def read_fields(
+    path: Path, columns: Sequence[str], *, tabs_in_last: bool = False
+) -> Iterator[tuple[int, list[str]]]:
     """Go through a file of fields between tabs.
 
     Args:
         path: The file.
         columns: What each field is, for errors.
+        tabs_in_last: Whether the last field is all the rest of a line.
 
     Yields:
         Number of the line, from 1, and its fields without white space around them.
@@ -52,7 +55,8 @@ def read_fields(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[
         CorpusError: If the file cannot be read, or a line has another number of fields.
     """
     for number, line in enumerate(read_lines(path), 1):
-        found = [field.strip() for field in line.split("\t")]
+        most = len(columns) - 1 if tabs_in_last else -1
+        found = [field.strip() for field in line.split("\t", most)]
         if len(found) != len(columns):
             raise CorpusError(
                 f"{path}, line {number}: got {len(found)} fields between tabs; expected "

@@ -23,7 +23,7 @@ REFUSED = {
     "xtreme-mlqa-r": "its questions differ between languages, and its files were not at hand",
     "xtreme-mewslix": "its files were not at hand, so a reader could not be checked",
 }
-"""Retrieval tasks of XTREME-R that are not read -> why."""
+"""Retrieval tasks of LAReQA and XTREME-R that are not read -> why."""
 CORE = (flores.NAME, ntrex.NAME, tatoeba.NAME, xquad.NAME)
 """Tasks that the data folder has; a run without a choice of its own measures these."""
 TASKS = (*_LOADERS, own.NAME)

@@ -12,6 +12,10 @@ from training.xtyntegra.task import Pool
 
 _BLOCK_TEXTS = 2048
 _LIMIT_MB = 1536
+_WHOLE = 4
+"""Arrays kept whole, as cells one after another ask for the same pool or queries."""
+_WHOLE_BYTES = 64 << 20
+"""Larger arrays are put together anew each time."""
 
 
 class _Kept:
@@ -22,6 +26,7 @@ class _Kept:
         self.encoded = 0
         self._place: dict[str, tuple[int, int]] = {}
         self._blocks: OrderedDict[int, tuple[list[str], NDArray[np.float32]]] = OrderedDict()
+        self._whole: OrderedDict[int, tuple[Sequence[str], NDArray[np.float32]]] = OrderedDict()
         self._next = 0
 
     @property
@@ -36,6 +41,19 @@ class _Kept:
 
     def vectors(self, texts: Sequence[str], keep: bool) -> NDArray[np.float32]:
         """Return the vectors of texts, shape (texts, dim), encoding those that are new."""
+        # The texts are kept beside their vectors: an id is only theirs as long as they live.
+        if id(texts) in self._whole:
+            self._whole.move_to_end(id(texts))
+            return self._whole[id(texts)][1]
+        found = self._gathered(texts, keep)
+        if keep and found.nbytes <= _WHOLE_BYTES:
+            found.setflags(write=False)
+            self._whole[id(texts)] = (texts, found)
+            if len(self._whole) > _WHOLE:
+                self._whole.popitem(last=False)
+        return found
+
+    def _gathered(self, texts: Sequence[str], keep: bool) -> NDArray[np.float32]:
         new = [text for text in dict.fromkeys(texts) if text not in self._place]
         fresh: dict[str, NDArray[np.float32]] = {}
         for first in range(0, len(new), _BLOCK_TEXTS):

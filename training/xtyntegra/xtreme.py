@@ -8,10 +8,11 @@ They lie under ``xtreme/`` in the data folder:
   and ``.eng``, whose lines translate each other, do as well.
 - ``bucc2018/de-en.dev.de`` and ``.en``, lines of id, tab, sentence, and ``de-en.dev.gold``, lines
   of both ids. Queries are the sentences that have a translation, the pool is the whole English
-  side: accuracy of retrieval, not the F1 of mining that XTREME reports.
+  side, where sentences that are repeated are one document: accuracy of retrieval, not the F1 of
+  mining that XTREME reports.
 - ``lareqa/xquad-r/ar.json`` and so on, as LAReQA publishes them: see ``xquad``.
 
-MLQA-R and Mewsli-X of XTREME-R are not read: see ``tasks.REFUSED``.
+LAReQA's MLQA-R, which XTREME-R leaves out, and Mewsli-X are not read: see ``tasks.REFUSED``.
 
 References:
     Hu et al. 2020, https://arxiv.org/abs/2003.11080.
@@ -38,10 +39,11 @@ _CODES = """
     afr af ara ar bul bg ben bn deu de ell el spa es est et eus eu pes fa fin fi fra fr heb he
     hin hi hun hu ind id ita it jpn ja jav jv kat ka kaz kk kor ko mal ml mar mr nld nl por pt
     rus ru swh sw tam ta tel te tha th tgl tl tur tr urd ur vie vi cmn zh
+    aze az lit lt pol pl ukr uk ron ro
 """
 _WORDS = _CODES.split()
 LASER_CODES: dict[str, str] = dict(zip(_WORDS[1::2], _WORDS[::2], strict=True))
-"""XTREME's codes -> LASER's, of its 36 languages beside English."""
+"""XTREME's codes -> LASER's: its 36 languages beside English, and the five that XTREME-R added."""
 _BUCC = ("de", "fr", "ru", "zh")
 
 
@@ -155,18 +157,21 @@ def _tatoeba_cell(
 
 def _bucc_cell(code: str, lang: str, path: Path) -> Cell:
     sentences, english = _by_id(path), _by_id(path.with_suffix(".en"))
-    row_of = {name: row for row, name in enumerate(english)}
+    texts = list(dict.fromkeys(english.values()))
+    places = {text: row for row, text in enumerate(texts)}
+    row_of = {name: places[text] for name, text in english.items()}
+    first_of = {text: name for name, text in reversed(english.items())}
     gold = path.with_suffix(".gold")
-    answers: dict[str, list[int]] = {}
+    answers: dict[str, set[int]] = {}
     for number, (one, other) in read_fields(gold, [f"id of {code}", "id of en"]):
         for name, known, file in ((one, sentences, path), (other, english, path.stem + ".en")):
             if name not in known:
                 raise CorpusError(
                     f"{gold}, line {number}: got the id {name!r}; expected one of {file}"
                 )
-        answers.setdefault(one, []).append(row_of[other])
-    langs = [ENGLISH] * len(english)
-    pool = Pool(f"{BUCC}:{code}:{ENGLISH}", list(english.values()), langs, list(english))
+        answers.setdefault(one, set()).add(row_of[other])
+    names = [first_of[text] for text in texts]
+    pool = Pool(f"{BUCC}:{code}:{ENGLISH}", texts, [ENGLISH] * len(texts), names)
     return Cell(
         BUCC,
         "to-english",
@@ -175,13 +180,13 @@ def _bucc_cell(code: str, lang: str, path: Path) -> Cell:
         [sentences[name] for name in answers],
         [f"{BUCC}:{name}" for name in answers],
         pool,
-        [np.array(rows, dtype=np.intp) for rows in answers.values()],
+        [np.array(sorted(rows), dtype=np.intp) for rows in answers.values()],
     )
 
 
 def _by_id(path: Path) -> dict[str, str]:
     found: dict[str, str] = {}
-    for number, (name, text) in read_fields(path, ["id", "sentence"]):
+    for number, (name, text) in read_fields(path, ["id", "sentence"], tabs_in_last=True):
         if name in found or not text:
             raise CorpusError(
                 f"{path}, line {number}: got id {name!r} and a text of {len(text)} characters; "

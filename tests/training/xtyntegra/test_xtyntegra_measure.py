@@ -233,3 +233,15 @@ def test_vectors_encoder_with_rows_missing_is_refused() -> None:
     vectors = Vectors(lambda texts: np.ones((1, 2), dtype=np.float32), Counting())
     with pytest.raises(InvalidInputError, match=r"shape \(1, 2\) for 2 texts"):
         vectors.queries(["a", "b"])
+
+
+def test_vectors_pool_asked_for_again_is_the_same_array() -> None:
+    vectors = Vectors(Counting(), Counting())
+    pools = [Pool(f"p{n}", [str(n), "same"], ["x"] * 2, ["0", "1"]) for n in range(6)]
+    first = vectors.documents(pools[0])
+    assert vectors.documents(pools[0]) is first
+    for pool in pools[1:]:
+        vectors.documents(pool)
+    again = vectors.documents(pools[0])  # no longer kept whole, but put together alike
+    assert again is not first
+    assert again.tolist() == first.tolist()

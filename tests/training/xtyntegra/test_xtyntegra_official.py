@@ -99,6 +99,28 @@ def test_xtreme_bucc_sentences_with_a_translation_search_all_english(bucc: Path)
     assert len(cell.pool) == 3
 
 
+def test_xtreme_bucc_repeated_english_sentences_are_one_document_and_tabs_are_text(
+    bucc: Path,
+) -> None:
+    english = ["en-1\tcat", "en-2\tdog", "en-3\tcat", "en-4\ta\ttab"]
+    write(bucc / "de-en.dev.en", *english)
+    write(bucc / "de-en.dev.gold", "de-3\ten-3", "de-1\ten-2", "de-3\ten-1")
+    (cell,) = load_tasks(["xtreme-bucc"], bucc.parents[1])
+    assert list(cell.pool.texts) == ["cat", "dog", "a\ttab"]
+    assert list(cell.pool.doc_ids) == ["en-1", "en-2", "en-4"]
+    assert answers(cell) == {"Katze": ["cat"], "Hund": ["dog"]}
+
+
+def test_xtreme_tatoeba_languages_of_both_releases_are_read(tmp_path: Path) -> None:
+    folder = tmp_path / "xtreme"
+    for code in ("af", "az", "lt", "pl", "ro", "uk"):
+        write(folder / "tatoeba" / f"{code}-en.{code}", code)
+        write(folder / "tatoeba" / f"{code}-en.en", "one")
+        write(folder / "labels" / "tatoeba" / f"test-{code}.tsv", "0")
+    found = {cell.query_lang for cell in load_tasks(["xtreme-tatoeba"], tmp_path)}
+    assert found == {"afr_Latn", "azj_Latn", "lit_Latn", "pol_Latn", "ron_Latn", "ukr_Cyrl"}
+
+
 @pytest.mark.parametrize(
     ("name", "lines", "message"),
     [
