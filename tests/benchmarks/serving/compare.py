@@ -13,7 +13,6 @@ with a folder that has model.onnx at its top, sentence-transformers with or with
 """
 
 import argparse
-import ast
 import json
 import os
 import random
@@ -21,7 +20,6 @@ import socket
 import statistics
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 import urllib.error
@@ -31,30 +29,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from texts import docstrings
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 SHAPES = ["1x1", "8x1", "32x1", "1x32", "8x32", "32x32"]
 OFFLINE = {"HF_HUB_OFFLINE": "1", "ORT_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
-
-
-def docstrings(count: int, seed: int = 0) -> list[str]:
-    """Collect sentences and paragraphs of the standard library's docstrings."""
-    sentences: set[str] = set()
-    paragraphs: set[str] = set()
-    for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
-        for node in ast.walk(ast.parse(path.read_bytes())):
-            if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-                continue
-            for paragraph in (ast.get_docstring(node) or "").split("\n\n"):
-                text = " ".join(paragraph.split())
-                if len(text) > 200:
-                    paragraphs.add(text)
-                sentences.update(part for part in text.split(". ") if len(part) > 20)
-    rng = random.Random(seed)
-    long = rng.sample(sorted(paragraphs), count * 15 // 100)
-    texts = long + rng.sample(sorted(sentences - paragraphs), count - len(long))
-    rng.shuffle(texts)
-    return texts
 
 
 @dataclass

@@ -26,8 +26,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from compare import HERE, ROOT, Target, docstrings, free_port
+from compare import HERE, ROOT, Target, free_port
 from load import drive, quantile_ms
+from texts import docstrings
 
 from app.encoder.hardware import Hardware
 from app.encoder.replicas import open_replicas
