@@ -1,4 +1,10 @@
-"""Encoding one collection anew, page by page, into a hidden one that then takes its place."""
+"""Encoding one collection anew, page by page, into a hidden one that then takes its place.
+
+Writes go on meanwhile, to the old collection alone, which is where they are durable. What they
+changed is noted and looked at again: first while more is written, then, when little is left, for
+the last time while writers wait. A crash forgets the notes, so what goes on after one compares all
+documents of both collections.
+"""
 
 import threading
 import time
@@ -9,10 +15,10 @@ from typing import Any, Literal, Protocol
 from app.binding import BoundEncoder, windows_of
 from app.encoder.jobs import BULK
 from app.errors import ConflictError, InferenceError, NotFoundError, NotReadyError
-from app.guard import REINDEX, exists
+from app.guard import REINDEX, Changes, WriteGuard, exists
 from app.hidden import hidden_name
 from app.retrieval.documents import Document, Span
-from app.retrieval.store import Options, Page, VectorStore
+from app.retrieval.store import Options, VectorStore
 from app.windows import TokenStarts, split_documents
 
 PAGE = 256
@@ -109,16 +115,21 @@ class Reencoding:
         """Note how it ended."""
         self.progress = replace(self.progress, state=state, error=error, ended=time.time())
 
-    def run(self) -> None:
+    def run(self, guard: WriteGuard) -> None:
         """Fill the hidden collection and put it in the place of the old one.
 
-        Whoever keeps writers away says that it is done, once they may come again.
+        Args:
+            guard: Tells what is written meanwhile, and holds writers up for the last moment.
 
         Raises:
             ServiceError: If it cannot be done; the collection is as it was.
         """
         if not self.is_open:
             return
+        with guard.following(self.name) as changes:
+            self._run(guard, changes)
+
+    def _run(self, guard: WriteGuard, changes: Changes) -> None:
         store, encoder, hidden = self._store, self._encoder, hidden_name(REINDEX, self.name)
         self._note(state="running", total=store.describe(self.name).count)
         try:
@@ -127,8 +138,12 @@ class Reencoding:
             store.drop(hidden)
             store.create(hidden, encoder.dim, encoder.model_id, self.options)
         try:
-            if self._fill(hidden):
-                self._switch(hidden)
+            if self._fill(hidden) and self._catch_up(hidden, changes):
+                self._store.flush(hidden)  # which may build an index: not while writers wait
+                if self._catch_up(hidden, changes):
+                    with guard.paused(self.name):
+                        self._redo(hidden, *changes.take())
+                        self._switch(hidden)
         except NotFoundError:
             # Dropped by who cancelled it, maybe in another process.
             self.cancel()
@@ -145,29 +160,79 @@ class Reencoding:
                 self.end("interrupted")
             if not self.is_open:
                 return False
-            self._add(hidden, page, skip=resumed)
+            self._add(hidden, page.documents, skip=resumed)
             done += len(page.documents)
-            self._note(done=done)
+            self._note(done=done, total=max(done, self.progress.total))
             if (after := page.next) is None:
+                break
+        self._note(total=done)
+        if resumed:
+            self._sweep(hidden)
+        return True
+
+    def _catch_up(self, hidden: str, changes: Changes) -> bool:
+        """Look again at what was written meanwhile, until little is left; False: it was ended."""
+        while self.is_open:
+            if changes.count <= PAGE and not changes.unnamed:
                 return True
+            doc_ids, unnamed = changes.take()
+            # Writers wait if they are faster than this, so there is less to do each time
+            changes.most = max(PAGE, len(doc_ids) // 2)
+            self._redo(hidden, doc_ids, unnamed)
+        return False
+
+    def _redo(self, hidden: str, doc_ids: Sequence[str], unnamed: bool) -> None:
+        """Bring documents to what they are now.
+
+        Args:
+            hidden: The hidden collection.
+            doc_ids: The documents.
+            unnamed: Whether others may have been deleted.
+        """
+        self._note(total=self.progress.total + len(doc_ids))
+        for start in range(0, len(doc_ids), PAGE):
+            if self._stopping.is_set():
+                self.end("interrupted")
+            if not self.is_open:
+                return
+            some = doc_ids[start : start + PAGE]
+            documents = self._store.get(self.name, some)
+            if gone := set(some) - {document.doc_id for document in documents}:
+                self._store.delete(hidden, sorted(gone))
+            self._add(hidden, documents, skip=True)
+            self._note(done=self.progress.done + len(some))
+        if unnamed:
+            self._sweep(hidden)
+
+    def _sweep(self, hidden: str) -> None:
+        """Delete what is no longer in the old collection."""
+        after: str | None = None
+        while self.is_open and not self._stopping.is_set():
+            page = self._store.scan(hidden, after, PAGE)
+            names = [document.doc_id for document in page.documents]
+            there = {document.doc_id for document in self._store.get(self.name, names)}
+            if gone := set(names) - there:
+                self._store.delete(hidden, sorted(gone))
+            if (after := page.next) is None:
+                return
+        if self.is_open:
+            self.end("interrupted")
 
     def _switch(self, hidden: str) -> None:
-        self._store.flush(hidden)
         with self._deciding:
             if not self.is_open:
                 return
             encoded, there = self._store.count(hidden), self._store.count(self.name)
             if encoded != there:
                 raise ConflictError(
-                    f"{encoded} documents were encoded anew and {there} are there, so somebody "
-                    "wrote to the collection meanwhile; it is left as it was: try again."
+                    f"{encoded} documents were encoded anew and {there} are there, so another "
+                    "process wrote to the collection meanwhile; it is left as it was: try again."
                 )
             self._store.replace(self.name, hidden)
             self.switched = True
 
-    def _add(self, hidden: str, page: Page, *, skip: bool) -> None:
-        documents: Sequence[Document] = page.documents
-        if skip:
+    def _add(self, hidden: str, documents: Sequence[Document], *, skip: bool) -> None:
+        if skip and documents:
             there = self._store.get(hidden, [document.doc_id for document in documents])
             known = {document.doc_id: document for document in there}
             documents = [

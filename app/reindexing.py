@@ -1,7 +1,7 @@
 """Encoding collections anew, one after the other, in the background and behind all searches.
 
-Searches are answered from the old collection until the new one takes its place in one step; writes
-are refused meanwhile, since they could be lost. A file for each collection that is to be done makes
+Searches are answered from the old collection until the new one takes its place in one step, and
+writes go to the old one and are carried over. A file for each collection that is to be done makes
 the work go on after a restart, where it was: documents that are in the hidden collection already
 are not encoded again.
 """
@@ -29,7 +29,7 @@ class Reindexer:
     Args:
         store: Where the collections are.
         encoder: The encoder in service.
-        guard: Keeps writers away meanwhile.
+        guard: Notes what is written meanwhile.
         directory: Has a file for each collection to be done.
         alone: Whether no other process can use this store.
     """
@@ -108,6 +108,7 @@ class Reindexer:
                     "check space and rights of TYNTEGRA_STATE."
                 ) from error
             self._jobs[name] = job
+        self._guard.claim(name)
         self._pool.submit(self._run, job)
         return job.progress
 
@@ -152,16 +153,16 @@ class Reindexer:
 
     def _run(self, job: Reencoding) -> None:
         try:
-            with self._guard.alone(job.name):
-                job.run()
-                if job.switched:
-                    self._forget(job.name)
+            job.run(self._guard)
             if job.switched:
+                self._forget(job.name)
                 job.end("done")
         except ServiceError as error:
             self._fail(job, error.message, error)
         except Exception as error:
             self._fail(job, "It failed, which is a bug; the log says where.", error)
+        finally:
+            self._guard.unclaim(job.name)
         log(logging.INFO, "reindex", collection=job.name, state=job.progress.state)
 
     def _fail(self, job: Reencoding, reason: str, error: Exception) -> None:

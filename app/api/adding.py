@@ -11,6 +11,7 @@ from app.api.document import DocumentWire
 from app.api.encoding import count_encoded
 from app.api.limits import INLINE_CHARS, clean_text
 from app.api.state import Service
+from app.api.writing import in_writing
 from app.binding import windows_of
 from app.encoder.jobs import BULK
 from app.errors import ConflictError, InvalidInputError, NotFoundError, TooLargeError
@@ -27,6 +28,10 @@ BLOCK = 256
 """Passages that the encoder is sent at a time."""
 MOST_PASSAGES = 8192
 """Passages of the documents that are encoded and stored together: all are in memory at once."""
+
+
+class ChangedError(ConflictError):
+    """A collection has other options than when documents were prepared for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,7 @@ async def find_writable(service: Service, name: str) -> Collection:
 
     Raises:
         NotFoundError: If there is none; the message says how to create it.
-        ConflictError: If it is of another encoder, or being encoded anew.
+        ConflictError: If it is of another encoder, or being restored.
     """
 
     def find(store: VectorStore) -> Collection:
@@ -73,7 +78,7 @@ async def find_writable(service: Service, name: str) -> Collection:
             return found
 
     try:
-        return await service.in_store(find)
+        return await in_writing(service, find)
     except NotFoundError:
         raise NotFoundError(
             f"There is no collection {name!r}; create it first with PUT /collections/{name}."
@@ -211,19 +216,21 @@ async def store_filled(service: Service, collection: Collection, filled: Filled)
         How many distinct documents were written.
 
     Raises:
-        ConflictError: If it is being encoded anew, or is not what it was.
+        ConflictError: If it is being restored, or of another encoder.
+        ChangedError: If it is not what it was.
         ServiceError: As the store says.
     """
     name, ready = collection.name, filled.ready
+    doc_ids = [document.doc_id for document in ready.documents]
 
     def write(store: VectorStore) -> int:
-        with service.guard.writing(store, name):
+        with service.guard.writing(store, name, doc_ids):
             found = store.describe(name)
             if (found.model, found.options) != (collection.model, collection.options):
-                raise ConflictError(
+                raise ChangedError(
                     f"Collection {name!r} was made anew with other options meanwhile; send the "
                     "documents again."
                 )
             return store.upsert(name, ready.documents, filled.vectors, ready.spans)
 
-    return await service.in_store(write)
+    return await in_writing(service, write)

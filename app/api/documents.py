@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from app.api.adding import encode_ready, find_writable, prepare, store_filled
+from app.api.adding import ChangedError, encode_ready, find_writable, prepare, store_filled
 from app.api.bodies import StrictRoute
 from app.api.dependencies import Name, OpenService
 from app.api.document import DocumentReply, DocumentWire, EncodedDocId, write_document
@@ -13,6 +13,7 @@ from app.api.problems import responses
 from app.api.state import Service
 from app.api.stream import NDJSON, StreamRoute
 from app.api.wire import JSON, Reply, Wire
+from app.api.writing import in_writing
 from app.errors import NotFoundError
 from app.retrieval.store import VectorStore
 from app.settings import MAX_ITEMS
@@ -76,6 +77,13 @@ async def add_documents(
 
 
 async def _add(service: Service, name: str, sent: list[DocumentWire]) -> DocumentsReply:
+    try:
+        return await _add_once(service, name, sent)
+    except ChangedError:  # a reindex ended meanwhile
+        return await _add_once(service, name, sent)
+
+
+async def _add_once(service: Service, name: str, sent: list[DocumentWire]) -> DocumentsReply:
     collection = await find_writable(service, name)
     filled = await encode_ready(service, await prepare(service, collection, sent, "documents"))
     upserted = await store_filled(service, collection, filled)
@@ -107,10 +115,10 @@ async def delete_document(name: Name, doc_id: EncodedDocId, service: OpenService
     """Delete a document; 204 means that it is gone from the disk as well."""
 
     def delete(store: VectorStore) -> int:
-        with service.guard.writing(store, name):
+        with service.guard.writing(store, name, [doc_id]):
             return store.delete(name, [doc_id])
 
-    if not await service.in_store(delete):
+    if not await in_writing(service, delete):
         raise NotFoundError(_absent(name))
     return Response(status_code=204)
 

@@ -18,6 +18,7 @@ from app.api.problems import responses
 from app.api.state import Service
 from app.api.stream import NDJSON
 from app.api.wire import JSON, DocId, Reply, Wire
+from app.api.writing import in_writing
 from app.retrieval.store import Page, VectorStore
 from app.settings import MAX_ITEMS
 
@@ -111,10 +112,10 @@ async def delete_documents(name: Name, body: DeleteRequest, service: OpenService
     names = list(dict.fromkeys(body.doc_ids or []))
 
     def delete(store: VectorStore) -> int:
-        with service.guard.writing(store, name):
+        with service.guard.writing(store, name, names if where is None else None):
             return store.delete(name, names) if where is None else store.delete_where(name, where)
 
-    return JSON(DeleteReply(deleted=await service.in_store(delete)))
+    return JSON(DeleteReply(deleted=await in_writing(service, delete)))
 
 
 @router.get(

@@ -73,7 +73,8 @@ async def begin_reindex(
     """Encode all documents with the encoder in service, in the background and behind searches.
 
     Searches are answered from the old vectors until the new ones take their place in one step, if
-    the encoder in service made them. Writes meanwhile are a 409. It goes on after a restart.
+    the encoder in service made them. Documents can be deleted meanwhile and, with the same
+    condition, added; what was written is in the new vectors too. It goes on after a restart.
     """
     sent = body or ReindexRequest()
 

@@ -179,6 +179,7 @@ class Upload(Response):
             ]
             if truncated and self._truncated < MOST_TRUNCATED:
                 events.append({"event": "truncated", "lines": truncated})
+            self._collection = batch.collection or self._collection
             self._line = batch.last
             self._stored += stored
             self._refused += len(batch.refused)

@@ -13,10 +13,12 @@ from pydantic import ValidationError
 
 from app.api.adding import (
     MOST_PASSAGES,
+    ChangedError,
     Filled,
     Ready,
     clean_document,
     encode_ready,
+    find_writable,
     split,
     store_filled,
 )
@@ -53,12 +55,14 @@ class Batch:
         good: Documents that may be stored.
         refused: What is wrong with the others, by line.
         filled: The documents with their vectors, in parts that are stored one after the other.
+        collection: What the collection is by now, if it changed meanwhile.
     """
 
     last: int
     good: list[Good]
     refused: dict[int, dict[str, Any]]
     filled: list[tuple[list[Good], Filled]] = field(default_factory=list)
+    collection: Collection | None = None
 
 
 def describe_refusal(error: ServiceError) -> dict[str, Any]:
@@ -110,6 +114,17 @@ async def store_batch(
     Raises:
         ServiceError: If the store fails, has no room for long, or is closed to writers.
     """
+    try:
+        return await _store(service, collection, batch)
+    except ChangedError:  # a reindex ended meanwhile
+        again = batch.collection = await find_writable(service, collection.name)
+        filled, batch.filled = batch.filled, []
+        for good, _ in filled:
+            await _fill(service, again, batch, good)
+        return await _store(service, again, batch)
+
+
+async def _store(service: Service, collection: Collection, batch: Batch) -> tuple[int, list[int]]:
     stored, truncated = 0, list[int]()
     for good, filled in batch.filled:
         try:
@@ -121,7 +136,7 @@ async def store_batch(
             alone = Batch(batch.last, good, batch.refused)
             for one in good:
                 await _fill(service, collection, alone, [one])
-            more = await store_batch(service, collection, alone)
+            more = await _store(service, collection, alone)
             stored, truncated = stored + more[0], truncated + more[1]
             continue
         stored += len(good)

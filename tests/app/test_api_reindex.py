@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import json
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ pytestmark = pytest.mark.anyio
 
 PATH = "/collections/a"
 DOCUMENTS = [{"doc_id": f"d{n}", "text": f"text number {n}"} for n in range(20)]
+CHANGED = {"doc_id": "d3", "text": "changed meanwhile"}
 NAME = "20261125t101500z-0123ab"
 
 
@@ -32,7 +34,7 @@ async def ended(client: Any) -> dict[str, Any]:
             await asyncio.sleep(0.005)
 
 
-async def test_reindex_is_shown_and_writes_are_told_to_wait(
+async def test_reindex_is_shown_and_writes_go_on(
     start: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on = threading.Event()
@@ -52,25 +54,30 @@ async def test_reindex_is_shown_and_writes_are_told_to_wait(
         shown = (await client.get(PATH)).json()["reindex"]
         metrics = (await client.get("/metrics")).text
         ndjson = {"content-type": "application/x-ndjson"}
-        refused = [
-            await client.post(f"{PATH}/documents", json={"documents": DOCUMENTS}),
-            await client.post(f"{PATH}/documents", content=b"{}", headers=ndjson),
+        line = b'{"doc_id": "new", "text": "by a line"}'
+        written = [
+            await client.post(f"{PATH}/documents", json={"documents": [CHANGED]}),
+            await client.post(f"{PATH}/documents", content=line, headers=ndjson),
             await client.delete(f"{PATH}/documents/d1"),
-            await client.post(f"{PATH}/documents/delete", json={"doc_ids": ["d1"]}),
+            await client.post(f"{PATH}/documents/delete", json={"doc_ids": ["d2"]}),
+            await client.post(f"{PATH}/documents/delete", json={"filter": {"lang": ["eng_Latn"]}}),
         ]
         searched = await client.post("/search", json={"collection": "a", "queries": "text"})
         go_on.set()
         last = await ended(client)
-        written = await client.delete(f"{PATH}/documents/d1")
+        listed = (await client.get(f"{PATH}/documents")).text.splitlines()
     assert never.status_code == 404
     assert (begun.status_code, again.status_code) == (202, 202)
     assert begun.json()["started"] == again.json()["started"]
     assert "tyntegra_reindex_documents_left 20.0" in metrics
     assert (shown["total"], shown["state"] in ("waiting", "running")) == (20, True)
-    assert [response.status_code for response in refused] == [409] * 4
-    assert all("GET /collections/a/reindex" in response.text for response in refused)
-    assert (searched.status_code, written.status_code) == (200, 204)
-    assert (last["state"], last["done"], last["error"]) == ("done", 20, None)
+    assert [response.status_code for response in written] == [200, 200, 204, 200, 200]
+    assert searched.status_code == 200
+    assert (last["state"], last["done"], last["error"]) == ("done", last["total"], None)
+    found = {each["doc_id"]: each["text"] for each in map(json.loads, listed)}
+    expected = {each["doc_id"]: each["text"] for each in [*DOCUMENTS, CHANGED]}
+    del expected["d1"], expected["d2"]
+    assert found == expected | {"new": "by a line"}
     assert last["ended"].endswith("+00:00")
 
 
@@ -86,6 +93,42 @@ async def test_reindex_changes_what_is_declared(start: Any) -> None:
         back = (await client.get(PATH)).json()
     assert (changed["fields"], changed["windows"]) == tuple(declared.values())
     assert (back["fields"], back["windows"]) == (declared["fields"], None)
+
+
+@pytest.mark.parametrize("media_type", ["application/json", "application/x-ndjson"])
+async def test_documents_on_their_way_when_it_ends_fit_what_is_there_then(
+    start: Any, monkeypatch: pytest.MonkeyPatch, media_type: str
+) -> None:
+    long = {"doc_id": "long", "text": " ".join(f"w{n}" for n in range(60))}
+    async with start() as running:
+        client = await filled(running)
+        encode = running.encoder.encode_async
+        prepared, go_on = asyncio.Event(), asyncio.Event()
+
+        async def slowly(*args: Any, **kwargs: Any) -> Any:
+            prepared.set()
+            await go_on.wait()
+            return await encode(*args, **kwargs)
+
+        monkeypatch.setattr(running.encoder, "encode_async", slowly)
+        body = {"documents": [long]} if media_type == "application/json" else long
+        sent = asyncio.create_task(
+            client.post(
+                f"{PATH}/documents",
+                content=json.dumps(body).encode(),
+                headers={"content-type": media_type},
+            )
+        )
+        await prepared.wait()
+        await client.post(f"{PATH}/reindex", json={"windows": {"tokens": 16, "stride": 16}})
+        last = await ended(client)
+        go_on.set()
+        answer = await sent
+        page = running.store.scan("a", None, 100)
+    assert (last["state"], answer.status_code) == ("done", 200)
+    spans = dict(zip([one.doc_id for one in page.documents], page.spans, strict=True))
+    assert len(spans["long"]) > 1  # split as the new options say
+    assert len(spans) == 21
 
 
 async def test_reindex_whose_fields_do_not_fit_fails_and_says_where(start: Any) -> None:
