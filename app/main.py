@@ -41,7 +41,7 @@ from app.api.limits import BodyLimit
 from app.api.security import HostCheck, KeyCheck, load_keys
 from app.api.state import START_UP_FAILED, Openers, Service
 from app.errors import InvalidInputError
-from app.opening import open_store
+from app.opening import open_store, open_text_encoder
 from app.settings import Settings
 from app.text.lexicon import load_lexicon
 
@@ -50,29 +50,9 @@ DESCRIPTION = "Text search across languages, and a measure of how far it can be 
 
 def open_encoder(settings: Settings) -> Encoder:
     """Open the encoder that the settings ask for; blocking."""
-    # Requests are tokenized side by side as it is; more threads for each would only get in the way
-    # of each other and of the model.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if settings.dictionaries:
         _read_dictionaries(settings.dictionaries)  # now, so that a faulty one ends the start
-    from app.encoder.encoder import TextEncoder
-    from app.encoder.hardware import Hardware
-
-    hardware = Hardware(
-        device=settings.device,
-        threads=settings.threads,
-        replicas=settings.replicas,
-        gpu_memory_mb=settings.gpu_memory_mb,
-        cuda_graphs=settings.cuda_graphs,
-        tensorrt=settings.tensorrt,
-    )
-    return TextEncoder.open(
-        settings.artifact,
-        device=hardware,
-        precision=settings.precision,
-        max_batch_tokens=settings.max_batch_tokens,
-        queue_texts=settings.queue_texts,
-    )
+    return open_text_encoder(settings)
 
 
 def _read_dictionaries(path: Path) -> None:

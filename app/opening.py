@@ -1,12 +1,48 @@
-"""From ``TYNTEGRA_STORE`` to an open store; only the engine asked for is imported."""
+"""From settings to an open encoder and an open store; only what is asked for is imported."""
+
+import os
+from typing import TYPE_CHECKING
 
 from app.address import engine_of
 from app.errors import StoreError
 from app.retrieval.store import VectorStore
 from app.settings import Settings
 
+if TYPE_CHECKING:
+    from app.encoder.encoder import TextEncoder
+
 _SPARE_CONNECTIONS = 4
 """For readiness, reindexing and the like, beside the threads that serve requests."""
+
+
+def open_text_encoder(settings: Settings) -> "TextEncoder":
+    """Open the encoder that the settings name; blocking.
+
+    Raises:
+        ArtifactError: If the artifact is not what its manifest says, or computes other vectors.
+        ProviderError: If CUDA is asked for and does not come up.
+    """
+    # Requests and batches are tokenized side by side as it is; more threads for each would only
+    # get in the way of each other and of the model.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from app.encoder.encoder import TextEncoder
+    from app.encoder.hardware import Hardware
+
+    hardware = Hardware(
+        device=settings.device,
+        threads=settings.threads,
+        replicas=settings.replicas,
+        gpu_memory_mb=settings.gpu_memory_mb,
+        cuda_graphs=settings.cuda_graphs,
+        tensorrt=settings.tensorrt,
+    )
+    return TextEncoder.open(
+        settings.artifact,
+        device=hardware,
+        precision=settings.precision,
+        max_batch_tokens=settings.max_batch_tokens,
+        queue_texts=settings.queue_texts,
+    )
 
 
 def open_store(settings: Settings) -> VectorStore:

@@ -1,6 +1,5 @@
 """Documents into a store, encoded here: no service need run."""
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,9 +11,9 @@ from app.bulk.work import Written
 from app.errors import NotFoundError, TooLargeError
 from app.guard import WriteGuard
 from app.hidden import require_shown
+from app.opening import open_text_encoder
 from app.retrieval.documents import Document, Span
 from app.retrieval.store import Collection, FieldType
-from app.settings import Settings
 from app.text.normalize import normalize
 from app.windows import split_documents
 
@@ -61,7 +60,7 @@ class StoreSink:
         settings = target.chosen()
         store = open_named_store(settings)
         try:
-            encoder = _open_encoder(settings)
+            encoder = open_text_encoder(settings)
             try:
                 collection = _open_collection(store, encoder, target)
             except BaseException:
@@ -138,29 +137,6 @@ def _cut(truncated: Sequence[bool], spans: Sequence[Sequence[Span]]) -> int:
     """Count the documents of which a passage was cut."""
     starts = np.cumsum([0, *map(len, spans[:-1])])
     return int(np.logical_or.reduceat(np.asarray(truncated, bool), starts).sum())
-
-
-def _open_encoder(settings: Settings) -> "TextEncoder":
-    # Batches are tokenized side by side as it is; see ``app.main.open_encoder``.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from app.encoder.encoder import TextEncoder
-    from app.encoder.hardware import Hardware
-
-    hardware = Hardware(
-        device=settings.device,
-        threads=settings.threads,
-        replicas=settings.replicas,
-        gpu_memory_mb=settings.gpu_memory_mb,
-        cuda_graphs=settings.cuda_graphs,
-        tensorrt=settings.tensorrt,
-    )
-    return TextEncoder.open(
-        settings.artifact,
-        device=hardware,
-        precision=settings.precision,
-        max_batch_tokens=settings.max_batch_tokens,
-        queue_texts=settings.queue_texts,
-    )
 
 
 def _open_collection(store: "VectorStore", encoder: Any, target: Target) -> Collection:
