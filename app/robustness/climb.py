@@ -1,44 +1,40 @@
 """The search ``auto``: the worst text within an edit budget and a query budget.
 
-It tries single edits, then adds more to the texts that hurt most: by turns edits that hurt on
-their own, and edits not tried yet.
+It tries one edit in each word, and from then on whatever promises most: the texts that hurt most so
+far, less one edit where there is no room, and one more edit on top, be it one that is known to
+hurt or a new one in a word that matters (``beliefs``). So a new edit is tried together with what
+hurts already, and every text may be the first success. When nothing is left beside the worst texts
+it goes through all others, so that the whole budget of queries is used while there are texts.
 
-What is tried next never depends on how much budget is left: level d (texts with d edits) sees its
-own and lower levels only, and each round gives every level its share, whether the edit budget
-allows that level or not. Hence a larger budget of queries or of edits tries all that a smaller one
-tries and more, and can never report a better rank. The price is that a small edit budget leaves
-part of the query budget unused: of 64 queries, one edit uses 34, two use 52 and three 57.
+What is tried next never depends on how many queries are left: a larger budget of queries tries all
+that a smaller one tries and more, and can never report a better rank. With more edits it tries
+others, of more edits; that is stronger in all that was measured, but nothing forces it to be.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
-from itertools import product
+from itertools import combinations, islice
 from operator import itemgetter
-from typing import NamedTuple
 
 from app.robustness.attack import Attack, Tried
+from app.robustness.beliefs import Beliefs
 from app.robustness.goal import Goal, Standing
 from app.robustness.space import Candidate, Space
-from app.text.perturbations.edits import Edit
 
-_FIRST_ROUND = 16
-_SINGLES, _PAIRS, _DEEP = 6, 6, 4
-_EXPLOITED = _SINGLES // 2
-_PARENTS, _PARTNERS = 8, 32
-_GROUND = 4
-_IDLE_ROUNDS = 32
+_FIRST_ROUND = 12
+_SIZES = (2, 2, 2, 4, 4, 8)
+_STEMS = 4
+_PARENTS = 8
+# What a second edit in a word that is broken already is taken to add.
+_SAME_WORD = 0.1
+# Combinations looked at for one more text before the search gives up.
+_LOOKED_AT = 2_000
 
-
-class _Known(NamedTuple):
-    """What is known of a text that was tried."""
-
-    climb: float
-    edits: tuple[Edit, ...]
-    words: frozenset[int]
+Places = tuple[int, ...]
 
 
 class Climb(Attack):
-    """One query under one family of perturbations, searched level by level."""
+    """One query under one family of perturbations."""
 
     def __init__(
         self,
@@ -50,167 +46,132 @@ class Climb(Attack):
         after_success: bool = True,
     ) -> None:
         super().__init__(space, goal, clean, most_queries, after_success=after_success)
-        self._charged = self._round = self._next = 0
-        self._levels: dict[int, list[_Known]] = {}
-        self._seen: dict[str, int] = {}
-        self._combined: set[tuple[Edit, ...]] = set()
-        self._used: set[int] = set()
-        self._places: dict[int, int] = {}
-        self._words: dict[Edit, int] = {}
-        self._indexes: dict[int, list[int]] = {}
-        for index, proposal in enumerate(space.pool):
-            self._indexes.setdefault(proposal.word, []).append(index)
+        self._beliefs = Beliefs(space.pool)
+        self._round = 0
+        self._harms: dict[Places, float] = {(): 0.0}
+        self._worst: list[tuple[float, Places]] = []
+        self._texts: set[str] = {space.normalized}
+        self._planned: set[Places] = {()}
+        self._added: dict[str, tuple[Places, int]] = {}
+        self._smaller: deque[Places] = deque()
+        self._others = self._all_others()
 
     def _choose(self) -> list[Candidate]:
-        idle = 0
-        while not self.finished:
-            candidates = self._plan_round()
-            self.finished = self._charged >= self.most_queries or idle >= _IDLE_ROUNDS
-            if candidates:
-                return candidates
-            idle += 1
-        return []
+        left = self.most_queries - self.queries
+        size = _SIZES[min(self._round, len(_SIZES)) - 1] if self._round else _FIRST_ROUND
+        source = self._more() if self._round else self._first()
+        self._round += 1
+        candidates = list(islice(source, min(size, left)))
+        if not candidates and left > 0:
+            candidates = list(islice(self._others, min(size, left)))
+        self.finished = len(candidates) in (0, left)
+        return candidates
 
     def _take(self, tried: Sequence[Tried]) -> None:
         for candidate, standing in tried:
-            words = frozenset(self._words[edit] for edit in candidate.edits)
-            known = _Known(standing.climb, candidate.edits, words)
-            self._levels.setdefault(candidate.level, []).append(known)
-        for level in {entry.candidate.level for entry in tried}:
+            stem, added = self._added.pop(candidate.text)
+            places = _with(stem, added)
             # The margin leads on where the rank is flat or jumps; the rank decides who is worst.
-            self._levels[level].sort(key=_climb)
+            harm = self.clean.climb - standing.climb
+            self._harms[places] = harm
+            self._beliefs.learn(added, harm - self._harm(stem))
+            self._worst.append((harm, places))
+            if len(places) == self.edits_to_success and self.goal.reached(standing):
+                self._smaller += combinations(places, len(places) - 1)
+        self._worst.sort(key=_harm_of, reverse=True)
+        del self._worst[_PARENTS:]
 
-    def _plan_round(self) -> list[Candidate]:
-        candidates: list[Candidate] = []
-        # Nothing is learned within a round, so each level's combinations are gone through once.
-        sources = {1: self._singles()}
-        for level in _levels_of(self._round):
-            if self._charged >= self.most_queries:
-                break
-            if level > self.space.most_edits:
-                self._charged += 1
-                continue
-            source = sources.setdefault(level, self._combinations(level))
-            candidate = next(source, None)
-            if candidate:
-                self._charged += 1
-                candidates.append(candidate)
-        self._round += 1
-        return candidates
-
-    def _singles(self) -> Iterator[Candidate]:
-        """Untried single edits: by turns from the words that mattered most, and in pool order."""
-        turn = len(self._used)
-        while True:
-            source = self._promising() if turn % 2 else self._unused()
-            candidate = next(source, None) or next(self._unused(), None)
-            if candidate is None:
-                return
-            turn += 1
-            yield candidate
-
-    def _promising(self) -> Iterator[Candidate]:
-        words = [word for known in self._levels.get(1, [])[:_EXPLOITED] for word in known.words]
-        for word in dict.fromkeys(words):
-            for index in self._indexes.get(word, ()):
-                if index >= self._next:
-                    yield from self._use(index)
-
-    def _unused(self) -> Iterator[Candidate]:
-        while self._next < len(self.space.pool):
-            self._next += 1
-            yield from self._use(self._next - 1)
-
-    def _use(self, index: int) -> Iterator[Candidate]:
-        if index in self._used:
-            return
-        self._used.add(index)
-        candidate = self._build((self.space.pool[index].edit,))
-        if candidate:
-            self._words[self.space.pool[index].edit] = self.space.pool[index].word
-            yield candidate
-
-    def _combinations(self, level: int) -> Iterator[Candidate]:
-        """By turns: the worst single edits, and edits not tried yet, on top of the worst texts."""
-        known, fresh = self._known_pairs(level), self._fresh_pairs(level)
-        while True:
-            candidate = next(known, None)
+    def _first(self) -> Iterator[Candidate]:
+        """One edit in each word."""
+        for place in self._beliefs.firsts(_FIRST_ROUND) if self.space.most_edits else ():
+            candidate = self._write((), place)
+            self._beliefs.used(place)
             if candidate:
                 yield candidate
-            other = next(fresh, None)
-            if other:
-                yield other
-            if not candidate and not other:
-                return
 
-    def _known_pairs(self, level: int) -> Iterator[Candidate]:
-        parents = self._levels.get(level - 1, [])[:_PARENTS]
-        partners = self._levels.get(1, [])[:_PARTNERS]
-        # A second edit in a word that is broken already adds little; such pairs come last.
-        for same_word in (False, True):
-            for place, partner in _pairs(len(parents), len(partners)):
-                parent, other = parents[place], partners[partner]
-                if parent.words.isdisjoint(other.words) is not same_word:
-                    yield from self._combine(parent.edits, other.edits[0])
+    def _more(self) -> Iterator[Candidate]:
+        """What a success can do without, then what promises most."""
+        while self._smaller:
+            places = self._smaller.popleft()
+            candidate = self._write(places[:-1], places[-1]) if places else None
+            if candidate:
+                yield candidate
+        beliefs = self._beliefs
+        for _, stem, place, fresh in self._moves():
+            if fresh and not beliefs.waits(place):
+                continue
+            candidate = self._write(stem, place)
+            if fresh and (candidate or not stem):
+                beliefs.used(place)
+            if candidate:
+                yield candidate
 
-    def _fresh_pairs(self, level: int) -> Iterator[Candidate]:
-        parents = self._levels.get(level - 1, [])[:_GROUND]
-        for place in range(self._places.get(level, 0), len(self.space.pool)):
-            self._places[level] = place + 1
-            proposal = self.space.pool[-1 - place]
-            self._words[proposal.edit] = proposal.word
-            for turn in range(len(parents)):
-                parent = parents[(place + turn) % len(parents)]
-                if proposal.word not in parent.words:
-                    yield from self._combine(parent.edits, proposal.edit)
+    def _moves(self) -> list[tuple[float, Places, int, bool]]:
+        """Rank one more edit on top of the texts that hurt most, by what they should do."""
+        words = self._beliefs.words
+        edits = self._beliefs.promising() if self.space.most_edits else []
+        moves: list[tuple[float, Places, int, bool]] = []
+        for stem, harm in self._stems():
+            broken = {words[place] for place in stem}
+            moves += [
+                (harm + (_SAME_WORD * gain if words[place] in broken else gain), stem, place, fresh)
+                for gain, place, fresh in edits
+                if place not in stem
+            ]
+        # Stable: equal ones stay in the order of stems and of edits.
+        moves.sort(key=_harm_of, reverse=True)
+        return moves
+
+    def _stems(self) -> list[tuple[Places, float]]:
+        """Choose what to build on: the worst texts with room for an edit, or made to have it."""
+        stems: dict[Places, float] = {}
+        for harm, places in self._worst:
+            if len(places) < self.space.most_edits:
+                stems[places] = harm
+            if len(places) > 1:
+                for stem in combinations(places, len(places) - 1):
+                    stems.setdefault(stem, self._harm(stem))
+        stems.pop((), None)
+        chosen = sorted(stems.items(), key=itemgetter(1), reverse=True)[:_STEMS]
+        return [*chosen, ((), 0.0)]
+
+    def _harm(self, places: Places) -> float:
+        """What edits do together: measured, or the sum of their effects."""
+        known = self._harms.get(places)
+        return sum(map(self._beliefs.effect, places)) if known is None else known
+
+    def _all_others(self) -> Iterator[Candidate]:
+        """All texts that are left, those with edits that hurt on their own first."""
+        order = self._beliefs.ordered()
+        for level in range(1, self.space.most_edits + 1):
+            misses = 0
+            for places in combinations(order, level):
+                candidate = self._write(tuple(sorted(places[:-1])), places[-1])
+                misses = 0 if candidate else misses + 1
+                if misses > _LOOKED_AT:
                     break
+                if candidate:
+                    yield candidate
 
-    def _combine(self, edits: tuple[Edit, ...], added: Edit) -> Iterator[Candidate]:
-        combined = tuple(sorted((*edits, added)))
-        if combined in self._combined or not self.space.fits(added, edits):
-            return
-        self._combined.add(combined)
-        candidate = self._build(combined)
-        if candidate:
-            yield candidate
-
-    def _build(self, edits: tuple[Edit, ...]) -> Candidate | None:
-        candidate = self.space.build(edits)
-        # A text that a higher level has tried is not known to this one: what a level tries must not
-        # depend on levels that a smaller edit budget does not have.
-        if not candidate or self._seen.get(candidate.text, candidate.level + 1) <= candidate.level:
+    def _write(self, stem: Places, added: int) -> Candidate | None:
+        """Write a text if it is a new one and its edits can stand beside one another."""
+        places = _with(stem, added)
+        if places in self._planned:
             return None
-        self._seen[candidate.text] = candidate.level
+        self._planned.add(places)
+        edits = [self.space.pool[place].edit for place in places]
+        if any(not self.space.fits(edit, edits[:n]) for n, edit in enumerate(edits)):
+            return None
+        candidate = self.space.build(tuple(sorted(edits)))
+        if candidate is None or candidate.text in self._texts:
+            return None
+        self._texts.add(candidate.text)
+        self._added[candidate.text] = (stem, added)
         return candidate
 
 
-_climb = itemgetter(0)
+_harm_of = itemgetter(0)
 
 
-@lru_cache(maxsize=_PARENTS * _PARTNERS)
-def _pairs(parents: int, partners: int) -> tuple[tuple[int, int], ...]:
-    """Pairs of places, those of the worst texts first."""
-    return tuple(sorted(product(range(parents), range(partners)), key=sum))
-
-
-def _levels_of(number: int) -> Iterator[int]:
-    """The levels that a round gives a try to, in order."""
-    if number == 0:
-        yield from [1] * _FIRST_ROUND
-        return
-    for turn in range(max(_SINGLES, _PAIRS)):
-        if turn < _SINGLES:
-            yield 1
-        if turn < _PAIRS:
-            yield 2
-    for turn in range(_DEEP):
-        yield _deep_level((number - 1) * _DEEP + turn)
-
-
-def _deep_level(turn: int) -> int:
-    """3; 3, 4; 3, 4, 5; ...: every level comes up in the end, the lower ones more often."""
-    length = 1
-    while turn >= length:
-        turn -= length
-        length += 1
-    return 3 + turn
+def _with(stem: Places, added: int) -> Places:
+    return tuple(sorted((*stem, added)))
