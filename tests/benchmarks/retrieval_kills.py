@@ -69,7 +69,9 @@ def kill_rounds(root: Path, rounds: int, *, others: int) -> dict[str, object]:
         rounds: How many kills.
         others: Documents that the collection has beside those of the writer.
     """
-    moments, state, version = random.Random(0), dict[int, int](), 0
+    moments, state = random.Random(0), versions_in(root)
+    # Above all that is there: else what an earlier driver wrote looks like half of a later call
+    version = max(state.values(), default=0)
     lost = halves = acknowledged = 0
     opened: list[float] = []
     for _ in range(rounds):
@@ -104,6 +106,14 @@ def kill_rounds(root: Path, rounds: int, *, others: int) -> dict[str, object]:
             "max": round(max(opened), 2),
         },
     }
+
+
+def versions_in(root: Path) -> dict[int, int]:
+    """Read which documents of earlier drivers a store has, with their versions."""
+    store = EdgeStore.open(root)
+    found = {number: version for number, (version, _) in _found(store).items()}
+    store.close()
+    return found
 
 
 def _found(store: EdgeStore) -> dict[int, tuple[int, bool]]:
