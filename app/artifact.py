@@ -33,7 +33,7 @@ GOLDEN = "golden.json"
 MODEL_CARD = "MODEL_CARD.md"
 MAX_MANIFEST_BYTES = 16 * 2**20
 
-Precision = Literal["fp32", "fp16", "int8"]
+Precision = Literal["fp32", "fp16", "int8", "int4"]
 
 
 class Graph(Frozen):

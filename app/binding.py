@@ -43,7 +43,7 @@ class BoundEncoder(Protocol):
 
 def family(precision: str) -> str:
     """Name the kind of a precision; vectors of one kind differ by rounding only."""
-    return "int8" if precision == "int8" else "full"
+    return precision if precision in ("int8", "int4") else "full"
 
 
 def options_for(

@@ -61,7 +61,7 @@ class Settings(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="where to run; `cuda` refuses to start without a GPU"
     )
-    precision: Literal["auto", "fp32", "fp16", "int8"] = Field(
+    precision: Literal["auto", "fp32", "fp16", "int8", "int4"] = Field(
         default="auto",
         description="which of the artifact's graphs to run; `auto`: what suits the device",
     )
@@ -152,7 +152,7 @@ class Settings(BaseModel):
     )
     probe_endpoints: Urls = Field(
         default=(),
-        description="services with /v1/embeddings that `POST /probe/compare` may ask, by commas",
+        description="services with /v1/embeddings that probes and comparisons may ask, by commas",
     )
 
     qdrant_key: SecretStr | None = Field(default=None, description="API key of the Qdrant server")

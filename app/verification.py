@@ -30,7 +30,7 @@ BATCH = 32
 MOST_TOKENS = 8192
 EVERY_LENGTH_TO = 64
 NORM_TOLERANCE = 1e-3
-GAPS: dict[Precision, float] = {"fp32": 1e-6, "fp16": 1e-4, "int8": 1e-6}
+GAPS: dict[Precision, float] = {"fp32": 1e-6, "fp16": 1e-4, "int8": 1e-6, "int4": 1e-6}
 """Most that a cosine of what must be one vector may miss 1 by."""
 SLOPE_TOLERANCE = 0.02
 """Most that a gradient's slope may differ from the measured one, relative to its length."""

@@ -1,6 +1,6 @@
 """Export an encoder as a verified artifact.
 
-    python -m export FOLDER OUT [--name NAME] [--precisions fp32,fp16,int8] [--licence LICENCE]
+    python -m export FOLDER OUT [--name NAME] [--precisions fp32,fp16,int8,int4] [--licence LICENCE]
                      [--pooling mean|cls|last] [--max-tokens N] [--no-white-box]
 
     python -m export --add-white-box ARTIFACT OUT
@@ -55,7 +55,8 @@ def parse_arguments(arguments: list[str]) -> Order:
         "--precisions",
         type=parse_precisions,
         default=DEFAULT,
-        help="graphs to ship, of fp32, fp16 (for GPUs) and int8 (for CPUs); default fp32,int8",
+        help="graphs to ship, of fp32, fp16 (for GPUs), int8 (for CPUs) and int4 (smallest, static "
+        "encoders alone); default fp32,int8",
     )
     parser.add_argument(
         "--pooling",

@@ -21,8 +21,9 @@ from app.encoder.weights import read_weights
 from app.errors import ArtifactError
 from export.bundle import name_graphs, staged, versions, write_models
 from export.golden import GOLDEN_TEXTS
-from export.graph import STATIC_NAME, static_graphs, static_int8_graphs
+from export.graph import STATIC_NAME, static_graphs, static_int4_graphs, static_int8_graphs
 from export.parts import GraphSet, Tensors
+from export.precision import nibbles
 from export.sources import Checkpoint
 from export.verify_white_box import verify_white_box
 from training.checkpoint import EncoderConfig
@@ -95,6 +96,8 @@ def _add(folder: Path, precision: Precision, graph: Graph, contents: Mapping[str
 
 def _graphs(tensors: Tensors) -> GraphSet:
     table = tensors[_TABLE]
+    if _SCALES in tensors and table.dtype == np.uint8:
+        return static_int4_graphs(table, tensors[_SCALES])
     if _SCALES in tensors:
         return static_int8_graphs(table, tensors[_SCALES])
     return static_graphs(table)
@@ -106,7 +109,10 @@ def _verify(
     """Compare with torch, on the table that the graph holds."""
     content = contents[manifest.precisions[precision].graph]
     tensors = read_weights(content)
-    table = tensors[_TABLE].astype(np.float32)
+    table = tensors[_TABLE]
+    if table.dtype == np.uint8:
+        table = nibbles(table)
+    table = table.astype(np.float32)
     if _SCALES in tensors:
         table = table * tensors[_SCALES][:, None]
     config = EncoderConfig(

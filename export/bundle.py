@@ -184,7 +184,9 @@ def describe(folder: Path, contents: Contents) -> Manifest:
         prompts=contents.prompts,
         matryoshka=list(contents.matryoshka),
         precisions=precisions,
-        default_precision=next(one for one in ("int8", "fp32", "fp16") if one in precisions),
+        default_precision=next(
+            one for one in ("int8", "int4", "fp32", "fp16") if one in precisions
+        ),
         files=files,
         languages=list(contents.languages),
         licence=contents.licence,

@@ -97,7 +97,9 @@ def _accuracy_parts(
 ) -> list[str]:
     if not accuracies:
         return ["Not measured: the texts of this export name no languages.\n"]
-    precisions: list[Precision] = [one for one in ("fp32", "fp16", "int8") if one in accuracies]
+    precisions: list[Precision] = [
+        one for one in ("fp32", "fp16", "int8", "int4") if one in accuracies
+    ]
     languages = sorted(accuracies[precisions[0]])
     rows = [
         (lang, *(f"{100 * accuracies[one][lang]:.1f}" for one in precisions)) for lang in languages

@@ -16,11 +16,37 @@ from onnx import TensorProto, helper, numpy_helper
 from app.encoder.session import INPUTS, OUTPUT
 from export.gradient import gradient_of
 from export.parts import EMBEDDINGS, EPSILON, OPSET, GraphSet, cut, finish, move_outside
+from export.precision import NIBBLE_ZERO
 
 STATIC_NAME = "static_encoder"
 """What the graphs of static encoders are called inside."""
 
 Step = tuple[str, list[str], str]
+
+_ATTRIBUTES: dict[str, dict[str, Any]] = {
+    "Cast": {"to": TensorProto.FLOAT},
+    "BitShift": {"direction": "RIGHT"},
+    "Concat": {"axis": -1},
+}
+_NIBBLES: dict[str, NDArray[Any]] = {
+    "low_bits": np.array(15, dtype=np.uint8),
+    "half_byte": np.array(4, dtype=np.uint8),
+    "zero_point": np.array(NIBBLE_ZERO, dtype=np.float32),
+}
+_NIBBLE_ROWS: list[Step] = [
+    ("Gather", ["table", "input_ids"], "bytes"),  # (batch, seq, dim / 2)
+    ("BitwiseAnd", ["bytes", "low_bits"], "low"),
+    ("BitShift", ["bytes", "half_byte"], "high"),
+    ("Concat", ["low", "high"], "halves"),  # (batch, seq, dim)
+    ("Cast", ["halves"], "shifted"),
+    ("Sub", ["shifted", "zero_point"], "rows"),
+]
+_LAST: dict[str, NDArray[Any]] = {"last": np.array([-1], dtype=np.int64)}
+_SCALED: list[Step] = [
+    ("Gather", ["scales", "input_ids"], "row_scales"),  # (batch, seq)
+    ("Unsqueeze", ["row_scales", "last"], "row_scale"),  # (batch, seq, 1)
+    ("Mul", ["rows", "row_scale"], EMBEDDINGS),
+]
 
 
 def static_graph(table: NDArray[np.float32]) -> onnx.ModelProto:
@@ -53,6 +79,21 @@ def static_int8_graph(table: NDArray[np.int8], scales: NDArray[np.float32]) -> o
         ("Mul", ["mask", "row_scales"], "weights"),
     ]
     return _static_model({"table": table, "scales": scales}, lookups, "rows", weighting)
+
+
+def static_int4_graph(table: NDArray[np.uint8], scales: NDArray[np.float32]) -> onnx.ModelProto:
+    """Build the graph of a static encoder with two integers of four bits in a byte.
+
+    Args:
+        table: As ``quantize_nibbles`` gives it, shape (vocab, dim / 2).
+        scales: Scale of each token, shape (vocab,).
+    """
+    weighting = [
+        ("Gather", ["scales", "input_ids"], "row_scales"),
+        ("Mul", ["mask", "row_scales"], "weights"),
+    ]
+    tensors = {"table": table, "scales": scales, **_NIBBLES}
+    return _static_model(tensors, _NIBBLE_ROWS, "rows", weighting, 2 * table.shape[1])
 
 
 def static_half_graphs(table: NDArray[np.float32], *, white_box: bool = True) -> GraphSet:
@@ -91,12 +132,24 @@ def static_int8_lookup(table: NDArray[np.int8], scales: NDArray[np.float32]) -> 
     steps = [
         ("Gather", ["table", "input_ids"], "integers"),
         ("Cast", ["integers"], "rows"),
-        ("Gather", ["scales", "input_ids"], "row_scales"),  # (batch, seq)
-        ("Unsqueeze", ["row_scales", "last"], "row_scale"),  # (batch, seq, 1)
-        ("Mul", ["rows", "row_scale"], EMBEDDINGS),
+        *_SCALED,
     ]
-    constants = {"table": table, "scales": scales, "last": np.array([-1], dtype=np.int64)}
+    constants = {"table": table, "scales": scales, **_LAST}
     return _model(steps, [_ids("input_ids")], [_embeddings(table.shape[1])], constants)
+
+
+def static_int4_graphs(
+    table: NDArray[np.uint8], scales: NDArray[np.float32], *, white_box: bool = True
+) -> GraphSet:
+    """Build all graphs of a static encoder; arguments as ``static_int4_graph`` takes them."""
+    graph, tensors = move_outside(static_int4_graph(table, scales))
+    if not white_box:
+        return GraphSet(graph, tensors)
+    dim = 2 * table.shape[1]
+    steps = [*_NIBBLE_ROWS, *_SCALED]
+    constants = {"table": table, "scales": scales, **_NIBBLES, **_LAST}
+    lookup, _ = move_outside(_model(steps, [_ids("input_ids")], [_embeddings(dim)], constants))
+    return GraphSet(graph, tensors, lookup, *static_white_box(dim))
 
 
 def static_white_box(dim: int) -> tuple[onnx.ModelProto, onnx.ModelProto]:
@@ -121,8 +174,9 @@ def _static_model(
     lookups: Sequence[Step],
     rows: str,
     weighting: Sequence[Step],
+    dim: int = 0,
 ) -> onnx.ModelProto:
-    dim = tensors["table"].shape[1]
+    dim = dim or tensors["table"].shape[1]
     weights = weighting[-1][2] if weighting else "mask"
     constants = {
         **tensors,
@@ -165,9 +219,7 @@ def _model(
 
 
 def _node(kind: str, inputs: list[str], output: str) -> onnx.NodeProto:
-    if kind == "Cast":
-        return helper.make_node(kind, inputs, [output], to=TensorProto.FLOAT)
-    return helper.make_node(kind, inputs, [output])
+    return helper.make_node(kind, inputs, [output], **_ATTRIBUTES.get(kind, {}))
 
 
 def _ids(name: str) -> onnx.ValueInfoProto:

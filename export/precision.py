@@ -1,9 +1,10 @@
-"""Eight bits for weights alone: smaller files whose vectors do not depend on batch mates.
+"""Eight or four bits for weights alone: smaller files, vectors that depend on no batch mates.
 
-Tables get a scale for each row; matrices of a transformer get one for each block of 32 weights
-(``MatMulNBits``). Activations stay float32 between the products; within one, ONNX Runtime rounds
-them to bytes too, with a scale for each block of each token. Schemes that take a scale from the
-whole batch would make a text's vector depend on the texts it happens to be run with.
+Tables get a scale for each row, of eight bits or, in a static encoder, of four; matrices of a
+transformer get one for each block of 32 weights (``MatMulNBits``). Activations stay float32 between
+the products; within one, ONNX Runtime rounds them to bytes too, with a scale for each block of each
+token. Schemes that take a scale from the whole batch would make a text's vector depend on the texts
+it happens to be run with.
 """
 
 from collections.abc import Mapping
@@ -14,9 +15,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from app.errors import ArtifactError
 from export.parts import DOMAIN, GraphSet, initializer, stamp, tensors_of
 
 BLOCK = 32
+NIBBLE_MOST = 7  # of four bits: the largest integer, and the smallest below zero
+NIBBLE_ZERO = 8
+"""What stands for zero in four bits."""
+_SHARES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6)  # of the largest entry, cut above it
 ZERO_POINT = 128
 """What ``MatMulNBits`` takes for zero in 8 bits unless told otherwise."""
 INT8_PRODUCTS = 4
@@ -37,6 +43,51 @@ def quantize_rows(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray
     # A row of zeros has no scale; 1 leaves it zeros.
     scales = np.where(scales > 0, scales, np.float32(1)).astype(np.float32)
     return np.rint(table / scales[:, None]).astype(np.int8), scales
+
+
+def quantize_nibbles(
+    table: NDArray[np.float32],
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Round each row to integers of four bits in units of a scale of its own.
+
+    Of a few scales the one is taken that misses the row by least: a smaller one cuts the largest
+    entries and is finer for all others.
+
+    Args:
+        table: Shape (rows, dim).
+
+    Returns:
+        Two integers a byte, each plus ``NIBBLE_ZERO``, shape (rows, dim / 2): entry j in the low
+        half of byte j, entry j + dim / 2 in its high half. And the scales, shape (rows,).
+
+    Raises:
+        ArtifactError: If the number of dimensions is odd.
+    """
+    rows, dim = table.shape
+    if dim % 2:
+        raise ArtifactError(
+            f"got {dim} dimensions for int4, which has two in a byte; expected an even number. "
+            "Choose another with python -m training.reduction, or ship int8."
+        )
+    largest = np.abs(table).max(axis=1)
+    largest[largest == 0] = 1  # a row of zeros stays zeros
+    scales, best = np.ones(rows, np.float32), np.full(rows, np.inf)
+    integers = np.zeros((rows, dim), np.int8)
+    for share in _SHARES:
+        tried = (largest * np.float32(share / NIBBLE_MOST)).astype(np.float32)
+        rounded = np.clip(np.rint(table / tried[:, None]), -NIBBLE_MOST, NIBBLE_MOST)
+        missed = np.square(rounded * tried[:, None] - table).sum(axis=1)
+        better = missed < best
+        integers[better], scales[better] = rounded[better].astype(np.int8), tried[better]
+        best[better] = missed[better]
+    halves = (integers + np.int8(NIBBLE_ZERO)).astype(np.uint8)
+    return halves[:, : dim // 2] | halves[:, dim // 2 :] << np.uint8(4), scales
+
+
+def nibbles(table: NDArray[np.uint8]) -> NDArray[np.int8]:
+    """Take apart what ``quantize_nibbles`` packed: (rows, dim / 2) -> (rows, dim)."""
+    halves = np.concatenate([table & 15, table >> 4], axis=1)
+    return halves.astype(np.int8) - np.int8(NIBBLE_ZERO)
 
 
 def quantize_blocks(

@@ -13,10 +13,10 @@ from app.encoder.encoder import TextEncoder
 from app.errors import ArtifactError
 from export.bundle import Contents, staged, write_artifact
 from export.card import write_card
-from export.graph import static_graphs, static_half_graphs, static_int8_graphs
+from export.graph import static_graphs, static_half_graphs, static_int4_graphs, static_int8_graphs
 from export.half import half_transformer_graphs
 from export.parts import GraphSet
-from export.precision import quantize_rows, quantize_transformer
+from export.precision import quantize_nibbles, quantize_rows, quantize_transformer
 from export.sources import Checkpoint, load_source
 from export.texts import Texts, file_texts, flores_texts
 from export.tracing import transformer_graphs
@@ -99,6 +99,11 @@ def _contents(order: Order, checkpoint: Checkpoint) -> Contents:
 def _graphs(checkpoint: Checkpoint, order: Order) -> dict[Precision, GraphSet]:
     make = _static_graphs if checkpoint.config.kind == "static" else _transformer_graphs
     found = make(checkpoint, order)
+    if missing := [precision for precision in order.precisions if precision not in found]:
+        raise ArtifactError(
+            f"got the precision {missing[0]} for a {checkpoint.config.kind} encoder; expected one "
+            f"of {', '.join(found)}. Four bits are for the tables of static encoders."
+        )
     return {precision: found[precision]() for precision in order.precisions}
 
 
@@ -108,6 +113,7 @@ def _static_graphs(checkpoint: Checkpoint, order: Order) -> dict[Precision, Call
         "fp32": lambda: static_graphs(table, white_box=white_box),
         "fp16": lambda: static_half_graphs(table, white_box=white_box),
         "int8": lambda: static_int8_graphs(*quantize_rows(table), white_box=white_box),
+        "int4": lambda: static_int4_graphs(*quantize_nibbles(table), white_box=white_box),
     }
 
 

@@ -13,25 +13,25 @@ from app.errors import ArtifactError
 
 TOLERANCES: dict[str, Mapping[Precision, float]] = {
     # 1 - cosine to torch, from text to vector and from token ids to vector.
-    "texts_to_torch": {"fp32": 1e-4, "fp16": 1e-3, "int8": 1e-2},
-    "shapes_to_torch": {"fp32": 1e-4, "fp16": 1e-3, "int8": 1e-2},
+    "texts_to_torch": {"fp32": 1e-4, "fp16": 1e-3, "int8": 1e-2, "int4": 3e-2},
+    "shapes_to_torch": {"fp32": 1e-4, "fp16": 1e-3, "int8": 1e-2, "int4": 3e-2},
     # Share of a text's ten nearest by torch that are not among its ten nearest here.
-    "neighbors_lost": {"fp32": 0.001, "fp16": 0.02, "int8": 0.05},
-    "neighbors_lost_of_a_text": {"fp32": 0.1, "fp16": 0.3, "int8": 0.5},
+    "neighbors_lost": {"fp32": 0.001, "fp16": 0.02, "int8": 0.05, "int4": 0.2},
+    "neighbors_lost_of_a_text": {"fp32": 0.1, "fp16": 0.3, "int8": 0.5, "int4": 0.8},
     # 1 - cosine of a text alone and in a padded batch.
-    "alone_to_batch": {"fp32": 1e-7, "fp16": 1e-5, "int8": 1e-7},
-    "norm_error": {"fp32": 1e-5, "fp16": 1e-5, "int8": 1e-5},
-    "accuracy_loss_points": {"fp32": 0.5, "fp16": 0.5, "int8": 0.5},
+    "alone_to_batch": {"fp32": 1e-7, "fp16": 1e-5, "int8": 1e-7, "int4": 1e-7},
+    "norm_error": {"fp32": 1e-5, "fp16": 1e-5, "int8": 1e-5, "int4": 1e-5},
+    "accuracy_loss_points": {"fp32": 0.5, "fp16": 0.5, "int8": 0.5, "int4": 1.0},
     # The white box. Token embeddings: relative to their length. Vectors: 1 - cosine.
-    "lookup_to_torch": {"fp32": 1e-6, "fp16": 1e-3, "int8": 5e-2},
-    "encode_to_torch": {"fp32": 1e-6, "fp16": 1e-3, "int8": 1e-6},
-    "ids_to_lookup_and_encode": {"fp32": 1e-6, "fp16": 1e-4, "int8": 1e-6},
+    "lookup_to_torch": {"fp32": 1e-6, "fp16": 1e-3, "int8": 5e-2, "int4": 3e-1},
+    "encode_to_torch": {"fp32": 1e-6, "fp16": 1e-3, "int8": 1e-6, "int4": 1e-6},
+    "ids_to_lookup_and_encode": {"fp32": 1e-6, "fp16": 1e-4, "int8": 1e-6, "int4": 1e-6},
     # Length of the difference to torch's gradient, relative to the gradient's.
-    "gradient_to_torch": {"fp32": 1e-3, "fp16": 1e-2, "int8": 1e-3},
-    "gradient_alone_to_batch": {"fp32": 1e-3, "fp16": 1e-2, "int8": 1e-3},
+    "gradient_to_torch": {"fp32": 1e-3, "fp16": 1e-2, "int8": 1e-3, "int4": 1e-3},
+    "gradient_alone_to_batch": {"fp32": 1e-3, "fp16": 1e-2, "int8": 1e-3, "int4": 1e-3},
     # Vectors and gradients, when what stands in the padding is exchanged; its own gradient.
-    "white_box_padding": {"fp32": 1e-5, "fp16": 1e-3, "int8": 1e-5},
-    "padding_gradient": {"fp32": 0.0, "fp16": 0.0, "int8": 0.0},
+    "white_box_padding": {"fp32": 1e-5, "fp16": 1e-3, "int8": 1e-5, "int4": 1e-5},
+    "padding_gradient": {"fp32": 0.0, "fp16": 0.0, "int8": 0.0, "int4": 0.0},
 }
 """The worst that is let through; of ``neighbors_lost`` the mean over texts."""
 

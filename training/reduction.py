@@ -5,7 +5,10 @@ projection is a static encoder too. The plane is that of the leading principal c
 vectors of texts it was trained on, not centered: their cosines are what is to be kept. What it
 trades away: what little the other components say.
 
-    python -m training.reduction CHECKPOINT OUT --dim 256
+    python -m training.reduction CHECKPOINT OUT --dim 256 [--spread]
+
+Leading components are large and the last ones small. ``--spread`` turns them by a random rotation,
+so that every entry of a row is about as large as any: rounding to few bits then loses less.
 """
 
 import argparse
@@ -57,13 +60,22 @@ def principal_axes(vectors: NDArray[np.float32], dim: int) -> NDArray[np.float32
     return axes[:, ::-1][:, :dim].astype(np.float32)
 
 
-def reduce_snapshot(snapshot: Snapshot, texts: Sequence[str], dim: int) -> Snapshot:
+def random_rotation(dim: int) -> NDArray[np.float32]:
+    """Draw an orthogonal matrix, always the same, shape (dim, dim)."""
+    drawn = np.random.default_rng(0).normal(size=(dim, dim))
+    return np.linalg.qr(drawn)[0].astype(np.float32)
+
+
+def reduce_snapshot(
+    snapshot: Snapshot, texts: Sequence[str], dim: int, *, spread: bool = False
+) -> Snapshot:
     """Project a static encoder's table; n-grams are folded into it first.
 
     Args:
         snapshot: Of a static encoder.
         texts: Whose vectors are to be kept.
         dim: Dimensions of the new one.
+        spread: Rotate them, so that none is larger than the others.
 
     Raises:
         CheckpointError: If the encoder is not static, or has not more dimensions than that.
@@ -75,6 +87,8 @@ def reduce_snapshot(snapshot: Snapshot, texts: Sequence[str], dim: int) -> Snaps
         )
     encoder = folded(encoder_of(snapshot))
     axes = principal_axes(as_encode(encoder, Tokenizer.from_str(snapshot.tokenizer))(texts), dim)
+    if spread:
+        axes = axes @ random_rotation(dim)
     table = encoder.get_parameter("embeddings.weight").detach() @ torch.from_numpy(axes)
     return Snapshot(
         tokenizer=snapshot.tokenizer,
@@ -106,12 +120,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("checkpoint", type=Path, help="folder of a static encoder's checkpoint")
     parser.add_argument("out", type=Path, help="folder of the new checkpoint; must not hold one")
     parser.add_argument("--dim", type=int, required=True, help="dimensions of the new one")
+    parser.add_argument("--spread", action="store_true", help="make all of them alike, for int4")
     options = parser.parse_args(arguments)
     try:
         if (options.out / MANIFEST).exists():
             raise CheckpointError(f"{options.out} holds a checkpoint already: name another folder")
         snapshot = load_checkpoint(options.checkpoint)
-        save_checkpoint(options.out, reduce_snapshot(snapshot, sample_of(snapshot), options.dim))
+        texts = sample_of(snapshot)
+        reduced = reduce_snapshot(snapshot, texts, options.dim, spread=options.spread)
+        save_checkpoint(options.out, reduced)
     except (CheckpointError, CorpusError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

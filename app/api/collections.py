@@ -30,7 +30,7 @@ class CollectionReply(Reply):
     model: str = Field(description="the encoder that its vectors come from")
     documents: int = Field(description="how many documents it has")
     precision: str | None = Field(
-        description="what made its vectors: `full` (fp32, fp16) or `int8`; null: not known"
+        description="what made its vectors: `full` (fp32, fp16), `int8` or `int4`; null: not known"
     )
     fields: dict[str, FieldType] = Field(description="metadata fields that were declared")
     windows: dict[str, int] | None = Field(

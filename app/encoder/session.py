@@ -30,11 +30,11 @@ _LOGGER = logging.getLogger(__name__)
 INPUTS = ("input_ids", "attention_mask")
 OUTPUT = "sentence_embedding"
 
-# Best first. The integer graph runs on a GPU too, but is made for the CPU.
+# Best first. The integer graphs run on a GPU too, but are made for the CPU.
 PREFERRED: dict[str, tuple[Precision, ...]] = {
-    CPU: ("int8", "fp32", "fp16"),
-    CUDA: ("fp16", "fp32", "int8"),
-    TENSORRT: ("fp16", "fp32", "int8"),
+    CPU: ("int8", "int4", "fp32", "fp16"),
+    CUDA: ("fp16", "fp32", "int8", "int4"),
+    TENSORRT: ("fp16", "fp32", "int8", "int4"),
 }
 
 

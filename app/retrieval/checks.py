@@ -20,7 +20,7 @@ from app.retrieval.store import (
 
 MAX_PAGE = 10_000
 """No page of ``scan`` may be longer."""
-_PRECISIONS = ("", "full", "int8")
+_PRECISIONS = ("", "full", "int8", "int4")
 _INT64 = 1 << 63
 
 
@@ -53,7 +53,8 @@ def require_collection(name: str, dim: int, model: str, options: Options) -> Non
     _require_encodable(model, "model")
     if options.precision not in _PRECISIONS:
         raise InvalidInputError(
-            f"precision is {options.precision!r:.50}; give 'full', 'int8', or leave it empty."
+            f"precision is {options.precision!r:.50}; give 'full', 'int8' or 'int4', or leave it "
+            "empty."
         )
     if options.prompt is not None:
         _require_encodable(options.prompt, "prompt")

@@ -49,8 +49,8 @@ class Options:
     """What a collection is created with, beyond its dimension and model; never changes.
 
     Attributes:
-        precision: Family of the precision that made the vectors: ``full`` (fp32, fp16) or
-            ``int8``; empty: not known, fits any.
+        precision: Family of the precision that made the vectors: ``full`` (fp32, fp16),
+            ``int8`` or ``int4``; empty: not known, fits any.
         prompt: What the encoder put before each document; None: not known, fits any.
         fields: Metadata fields with the type that all their values have. They are indexed, and
             filters on them are fast; other fields can be filtered too, slowly.

@@ -204,7 +204,7 @@ def test_parse_precisions_unknown_one_exits_with_2(
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["in", "out", "--precisions", precisions])
-    assert "expected some of fp32,fp16,int8" in capsys.readouterr().err
+    assert "expected some of fp32,fp16,int8,int4" in capsys.readouterr().err
 
 
 def test_parse_precisions_keeps_the_order_without_repeats() -> None:

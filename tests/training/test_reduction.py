@@ -53,6 +53,18 @@ def test_reduction_keeps_cosines_where_the_dimensions_suffice(tmp_path: Path) ->
     assert np.allclose(vectors[0] @ vectors[0].T, vectors[1] @ vectors[1].T, atol=1e-5)
 
 
+def test_spread_keeps_cosines_and_makes_dimensions_alike() -> None:
+    plain, spread = (
+        reduce_snapshot(snapshot(dim=40, rank=32), TEXTS, 32, spread=way)
+        .weights["embeddings.weight"]
+        .numpy()
+        for way in (False, True)
+    )
+    np.testing.assert_allclose(plain @ plain.T, spread @ spread.T, rtol=1e-3, atol=1e-2)
+    shares = [np.square(table).sum(axis=0) / np.square(table).sum() for table in (plain, spread)]
+    assert shares[1].max() < shares[0].max()
+
+
 @pytest.mark.parametrize(
     ("kind", "dim", "message"),
     [
