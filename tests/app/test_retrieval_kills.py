@@ -1,4 +1,4 @@
-"""The count of the benchmark that kills writers: what it must see, and what it must not take amiss."""
+"""The count of the benchmark that kills writers: what it must see, and what is no half."""
 
 import importlib
 from pathlib import Path
