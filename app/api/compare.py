@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from app.api.bodies import StrictRoute
 from app.api.dependencies import OpenService
+from app.api.endpoints import require_allowed
 from app.api.problems import responses
 from app.api.replay import (
     ReplayReply,
@@ -121,12 +122,8 @@ def _require_allowed(side: SideWire, name: str, service: Service) -> None:
             f"{name} has one of endpoint and model; expected both, or none for the encoder in "
             "service."
         )
-    allowed = service.settings.probe_endpoints
-    if side.endpoint is not None and side.endpoint.rstrip("/") not in allowed:
-        raise InvalidInputError(
-            f"{name}.endpoint is none of the {len(allowed)} services that may be asked; expected "
-            "one of TYNTEGRA_PROBE_ENDPOINTS, as it is written there."
-        )
+    if side.endpoint is not None:
+        require_allowed(side.endpoint, f"{name}.endpoint", service.settings)
 
 
 def _run(

@@ -14,10 +14,11 @@ from app.api.limits import answer_in_time, clean_texts
 from app.api.probe_reply import ProbeReply, describe_report
 from app.api.probe_wire import ProbeWire, as_request
 from app.api.problems import responses
-from app.api.running import encode, require_documents, run_apart
+from app.api.running import encode, require_documents, require_second, run_apart
 from app.api.state import Service
 from app.api.wire import JSON
 from app.errors import InvalidInputError, TooLargeError
+from app.probing.endpoint import second_encoder
 from app.probing.isolated import Outcome
 from app.retrieval.store import VectorStore
 from app.robustness.attacks import AttackInfo, list_attacks
@@ -90,6 +91,7 @@ async def probe(request: Request, body: ProbeWire, service: OpenService) -> Resp
             "less, or raise TYNTEGRA_PROBE_JOB_TIMEOUT_S."
         )
     _require_distinct_ids(body)
+    require_second(body, settings)
     if body.background or _is_large(body, settings):
         return await _begin(body, service)
     gone = threading.Event()
@@ -104,17 +106,20 @@ async def probe(request: Request, body: ProbeWire, service: OpenService) -> Resp
     def run() -> ProbeReport:
         service.matching(service.store, body.collection)
         require_documents(body, service.store)
-        return run_probe(
-            as_request(body, settings.max_text_chars),
-            service.courtesy.encode(lambda texts: encode(service, texts)),
-            service.store,
-            resources=Resources(
-                lambda: load_lexicon(settings.dictionaries),
-                lambda stop: service.neighbors.ready(stop),
-                lambda: _look_inside(service),
-            ),
-            cancelled=cancelled,
-        )
+        asked = as_request(body, settings.max_text_chars)
+        with second_encoder(asked.constraints, asked.budget.seconds, stopped) as second:
+            return run_probe(
+                asked,
+                service.courtesy.encode(lambda texts: encode(service, texts)),
+                service.store,
+                resources=Resources(
+                    lambda: load_lexicon(settings.dictionaries),
+                    lambda stop: service.neighbors.ready(stop),
+                    lambda: _look_inside(service),
+                    second,
+                ),
+                cancelled=cancelled,
+            )
 
     def run_long() -> Outcome:
         service.matching(service.store, body.collection)

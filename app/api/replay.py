@@ -13,7 +13,7 @@ from starlette.responses import Response
 from app.api.bodies import StrictRoute, parse_json
 from app.api.dependencies import OpenService
 from app.api.limits import answer_in_time, clean_text
-from app.api.probe_wire import GoalWire, StatsWire
+from app.api.probe_choices import GoalWire, StatsWire
 from app.api.problems import responses
 from app.api.running import encode
 from app.api.state import Service

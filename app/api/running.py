@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from app.api.endpoints import require_allowed
 from app.api.probe_wire import ProbeWire, as_request
 from app.encoder.jobs import PROBE
 from app.errors import InvalidInputError
@@ -14,6 +15,7 @@ from app.probing.isolated import Host, Outcome, Task, run_isolated
 from app.probing.jobs import Bounds, ProbeJobs
 from app.probing.ledger import Ledger
 from app.retrieval.store import VectorStore
+from app.settings import Settings
 
 if TYPE_CHECKING:
     from app.api.state import Service
@@ -45,6 +47,7 @@ def run_job(
             "What the disk has of this job is no probe that this version knows; delete the job "
             "and ask again."
         ) from error
+    require_second(body, service.settings)
     service.matching(service.store, body.collection)
     require_documents(body, service.store)
     outcome = run_apart(service, body, cancelled, progress)
@@ -77,6 +80,23 @@ def run_apart(
 def encode(service: "Service", texts: Sequence[str]) -> NDArray[np.float32]:
     """Queries to vectors, behind all other work of the encoder; blocking."""
     return service.encoder.encode(texts, "query", priority=PROBE).vectors
+
+
+def require_second(body: ProbeWire, settings: Settings) -> None:
+    """Refuse a probe whose second encoder is missing or may not be asked.
+
+    Raises:
+        InvalidInputError: If it is.
+    """
+    limits = body.constraints
+    if (limits.min_similarity is None) != (limits.similarity_by is None):
+        raise InvalidInputError(
+            "Got one of constraints.min_similarity and constraints.similarity_by; expected both, "
+            "or none: the similarity is measured by another service's encoder."
+        )
+    if limits.similarity_by is not None:
+        endpoint = limits.similarity_by.endpoint
+        require_allowed(endpoint, "constraints.similarity_by.endpoint", settings)
 
 
 def require_documents(body: ProbeWire, store: VectorStore) -> None:

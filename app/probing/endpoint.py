@@ -6,7 +6,9 @@ could name any address would make this service ask whatever it can reach.
 
 import base64
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,12 +18,15 @@ import orjson
 from numpy.typing import NDArray
 
 from app.errors import InvalidInputError, NotReadyError
+from app.retrieval.store import Encode
+from app.robustness.request import Constraints
 
 BATCH = 64
 MOST_BYTES = 16_777_216
 """Bytes of one answer: 64 vectors of 4,096 numbers written out are six million."""
 MOST_DIM = 16_384
 CALL_S = 30.0
+_POLL_S = 0.05
 
 
 class Endpoint:
@@ -30,7 +35,7 @@ class Endpoint:
     Args:
         url: The service, one of those that the operator allows.
         model: The model to ask for.
-        cancelled: Asked before each call whether to stop.
+        cancelled: Asked before each call whether to stop, and while it goes on.
         deadline: When to stop at the latest, by ``time.monotonic``.
         key: API key, if the service asks for one.
         transport: Another way to send, for tests.
@@ -49,6 +54,8 @@ class Endpoint:
         self._url, self._model = url, model
         self._cancelled, self._deadline = cancelled, deadline
         self._dim: int | None = None
+        # A call under way cannot be broken off; whoever cancels does not wait for its end.
+        self._caller = ThreadPoolExecutor(1, thread_name_prefix="endpoint")
         # No proxies and credentials of the environment: the address is meant as it stands.
         self._http = httpx.Client(
             follow_redirects=False,
@@ -67,6 +74,7 @@ class Endpoint:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._caller.shutdown(wait=False, cancel_futures=True)
         self._http.close()
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -80,12 +88,19 @@ class Endpoint:
         return np.concatenate(parts)
 
     def _ask(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        left = self._deadline - time.monotonic()
-        if left <= 0 or self._cancelled():
-            raise NotReadyError(
-                "The time was over before the other service had encoded all texts; ask for more "
-                "seconds, or use a smaller collection."
-            )
+        call = None
+        while self._deadline > time.monotonic() and not self._cancelled():
+            if call is None:
+                call = self._caller.submit(self._call, texts)
+            if wait([call], _POLL_S).done:
+                return call.result()
+        raise NotReadyError(
+            "The time was over before the other service had encoded all texts; ask for more "
+            "seconds, or use a smaller collection."
+        )
+
+    def _call(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        left = max(_POLL_S, self._deadline - time.monotonic())
         body = {"model": self._model, "input": list(texts), "encoding_format": "base64"}
         try:
             with self._http.stream(
@@ -133,6 +148,27 @@ class Endpoint:
             raise _no_vectors(f"vectors of {rows.shape[1]} numbers after such of {self._dim}")
         self._dim = rows.shape[1]
         return (rows / lengths).astype(np.float32)
+
+
+@contextmanager
+def second_encoder(
+    limits: Constraints, seconds: float, cancelled: Callable[[], bool]
+) -> Iterator[Encode | None]:
+    """Open the encoder that a probe's ``similarity_by`` names; None if it names none.
+
+    Args:
+        limits: The probe's constraints.
+        seconds: Time for all that it is asked.
+        cancelled: Asked while it works.
+    """
+    by = limits.similarity_by
+    if by is None:
+        yield None
+        return
+    deadline = time.monotonic() + seconds
+    address = by.endpoint.rstrip("/")
+    with Endpoint(address, by.model, cancelled=cancelled, deadline=deadline) as other:
+        yield other.encode
 
 
 def _row(sent: Any) -> NDArray[np.float64]:

@@ -5,6 +5,7 @@ import os
 import select
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from multiprocessing.connection import Connection
 from typing import Any, cast
@@ -16,9 +17,10 @@ from app import errors
 from app.errors import InferenceError, ServiceError
 from app.probing.describe import brief, describe_report, write
 from app.probing.isolated import READS, Task
-from app.retrieval.store import VectorStore
+from app.retrieval.store import Encode, VectorStore
 from app.robustness.neighbors import EncodedNeighbors
 from app.robustness.probe import run_probe
+from app.robustness.request import ProbeRequest
 from app.robustness.resources import Access, Resources, vocabulary
 from app.telemetry import describe_exception
 from app.text.lexicon import load_lexicon
@@ -70,21 +72,31 @@ def _open_access(task: Task) -> Access:
     return open_access(task.artifact, task.precision)
 
 
+def _second(request: ProbeRequest) -> AbstractContextManager[Encode | None]:
+    if request.constraints.similarity_by is None:
+        return nullcontext()
+    from app.probing.endpoint import second_encoder  # takes httpx along, which few probes need
+
+    return second_encoder(request.constraints, request.budget.seconds, _cancelled)
+
+
 def _run(pipe: Connection, task: Task) -> None:
     remote = Remote(pipe)
     neighbors = EncodedNeighbors(vocabulary(load_lexicon()), remote.encode)
-    report = run_probe(
-        task.request,
-        remote.encode,
-        cast("VectorStore", remote),
-        resources=Resources(
-            lambda: load_lexicon(task.dictionaries),
-            neighbors.ready,
-            lambda: _open_access(task),
-        ),
-        cancelled=_cancelled,
-        progress=lambda told: pipe.send(("progress", asdict(told))),
-    )
+    with _second(task.request) as second:
+        report = run_probe(
+            task.request,
+            remote.encode,
+            cast("VectorStore", remote),
+            resources=Resources(
+                lambda: load_lexicon(task.dictionaries),
+                neighbors.ready,
+                lambda: _open_access(task),
+                second,
+            ),
+            cancelled=_cancelled,
+            progress=lambda told: pipe.send(("progress", asdict(told))),
+        )
     pipe.send(("done", (write(describe_report(report)), brief(report))))
 
 

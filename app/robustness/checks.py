@@ -117,6 +117,15 @@ def _require_constraints(request: ProbeRequest) -> None:
         raise InvalidInputError(
             f"constraints.min_similarity is {limits.min_similarity}; expected a cosine, -1 to 1."
         )
+    if limits.similarity_by is not None and limits.min_similarity is None:
+        raise InvalidInputError(
+            "Got constraints.similarity_by without min_similarity; expected both, or none."
+        )
+    if limits.min_language is not None and not 0.0 < limits.min_language <= 1.0:
+        raise InvalidInputError(
+            f"constraints.min_language is {limits.min_language}; expected a probability, more "
+            "than 0 and at most 1."
+        )
     for name in limits.protect:
         _require_one_of("constraints.protect", name, get_args(asked.Protected))
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from app.robustness.macro import LEAST_SEEDS
 from app.robustness.report import Cell, Summary
-from app.robustness.request import ProbeRequest
+from app.robustness.request import Constraints, ProbeRequest
 
 _FEW = 30
 _MEANINGS = {
@@ -47,6 +47,11 @@ def limits_of(
         sentences.append(
             f"A query counts as broken if any of {request.seeds} seeds broke it; for one seed see "
             "the mean over seeds"
+        )
+    inside = {"hotflip", "trigger"} & set(request.white_box.attacks if request.white_box else ())
+    if inside and request.constraints != Constraints():
+        sentences.append(
+            f"The constraints hold for the attacks on texts, not for {' and '.join(sorted(inside))}"
         )
     sentences += _left_out(overall, request, documents)
     return tuple(sentence + "." for sentence in (*sentences, *notes))

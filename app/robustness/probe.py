@@ -12,7 +12,6 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import InvalidInputError
 from app.retrieval.store import Collection, Encode, VectorStore
 from app.robustness.board import Board
 from app.robustness.cells import find
@@ -25,6 +24,7 @@ from app.robustness.findings import CertificateReport, InnerReport
 from app.robustness.goal import SEARCH_DEPTH
 from app.robustness.inner import Inner, look_inside
 from app.robustness.inside import HaltedError
+from app.robustness.judges import judge_for
 from app.robustness.limits import limits_of
 from app.robustness.poisoned import PoisonReport
 from app.robustness.pool import collect
@@ -33,7 +33,7 @@ from app.robustness.ranking import Ranker
 from app.robustness.report import ProbeReport, ProbeResult
 from app.robustness.request import Budget, ProbeQuery, ProbeRequest
 from app.robustness.resources import Access, Resources
-from app.robustness.scheduler import Clock, Judge, advance
+from app.robustness.scheduler import Clock, advance
 from app.robustness.statistics import Row, summarize
 from app.robustness.victims import Victim, arm, check, in_order, search_clean
 
@@ -96,13 +96,13 @@ class _Run:
         cancelled, self._reporter = outside
         self._request, self._encode, self._store = request, encode, store
         self._resources = resources
-        self._judge = self._second_encoder()
         # Opened first: where it is missing the caller shall not wait to be told.
         self._access = resources.access() if request.looks_inside else None
         self._collection: Collection = store.describe(request.collection)
         self._clock = Clock(
             self._began + request.budget.seconds, lambda: self._reporter.tick() or cancelled()
         )
+        self._judge = judge_for(request.constraints, resources.second, self._clock.over)
         self._ranker = Ranker(encode, store, request.collection, self._clock.over)
         self._notes: list[str] = []
         self._calls = 0
@@ -285,14 +285,3 @@ class _Run:
             stats=request.stats,
             poisoning=tuple(poisoning),
         )
-
-    def _second_encoder(self) -> Judge | None:
-        least = self._request.constraints.min_similarity
-        if least is None:
-            return None
-        if self._resources.second is None:
-            raise InvalidInputError(
-                "Got constraints.min_similarity, and there is no second encoder to measure it by; "
-                "expected one: configure it, or leave min_similarity out."
-            )
-        return Judge(self._resources.second, least)

@@ -112,6 +112,19 @@ class SearchChoice:
 
 
 @dataclass(frozen=True, slots=True)
+class SecondEncoder:
+    """Another service's encoder.
+
+    Attributes:
+        endpoint: A service with /v1/embeddings.
+        model: Which of its models.
+    """
+
+    endpoint: str
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class Constraints:
     """What an adversarial text must keep.
 
@@ -120,12 +133,24 @@ class Constraints:
         same_script: Bring in no letters of a script that the query does not have.
         protect: Spans that stay as they are.
         min_similarity: Least cosine with the query by a second encoder, -1 to 1; None for any.
+        similarity_by: Names that encoder for whoever opens it; with ``min_similarity`` alone.
+        min_language: Least probability that the text is in the query's language, above 0 up to 1;
+            None for any.
     """
 
     word_share: float | None = None
     same_script: bool = False
     protect: tuple[Protected, ...] = ()
     min_similarity: float | None = None
+    similarity_by: SecondEncoder | None = None
+    min_language: float | None = None
+
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """Those that are looked at once a text is written (``judges``)."""
+        return tuple(
+            name for name in ("min_similarity", "min_language") if getattr(self, name) is not None
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,9 @@ from itertools import zip_longest
 import numpy as np
 from numpy.typing import NDArray
 
-from app.retrieval.store import Encode
 from app.robustness.attack import Attack
+from app.robustness.judges import Judge
 from app.robustness.ranking import Question, Ranker
-from app.robustness.space import Candidate
 
 # The share of the time that the last checks may be given.
 _MOST_RESERVED = 0.5
@@ -51,36 +50,6 @@ class Clock:
         if self.spent_all:
             return f"All {total} texts of budget.total_queries were spent."
         return f"The {seconds:g} seconds were over."
-
-
-class Judge:
-    """A second encoder that refuses texts too far from their query.
-
-    Args:
-        encode: The second encoder.
-        least: The least cosine.
-    """
-
-    def __init__(self, encode: Encode, least: float) -> None:
-        self._encode = encode
-        self._least = least
-        self._cleans: dict[str, NDArray[np.float32]] = {}
-
-    def refused(self, pairs: Sequence[tuple[Attack, Candidate]]) -> set[int]:
-        """Find places of candidates that are too far; those that are only to learn from never."""
-        asked = [n for n, (_, candidate) in enumerate(pairs) if candidate.level]
-        cleans = [pairs[n][0].space.normalized for n in asked]
-        fresh = [text for text in dict.fromkeys(cleans) if text not in self._cleans]
-        texts = list(dict.fromkeys([*fresh, *(pairs[n][1].text for n in asked)]))
-        if not texts:
-            return set()
-        rows = dict(zip(texts, self._encode(texts), strict=True))
-        self._cleans |= {text: rows[text] for text in fresh}
-        return {
-            n
-            for n, clean in zip(asked, cleans, strict=True)
-            if float(rows[pairs[n][1].text] @ self._cleans[clean]) < self._least
-        }
 
 
 def advance(

@@ -42,6 +42,7 @@ class Space:
         most_edits: Edits that a text may have.
         passage: The query cut into words.
         limits: What a text must keep.
+        lang: The language that a text must be in, with ``limits.min_language``; see ``judges``.
         refused: Proposals that each constraint took away, by its name.
     """
 
@@ -50,6 +51,7 @@ class Space:
     most_edits: int
     passage: Passage | None = None
     limits: Constraints = field(default_factory=Constraints)
+    lang: str | None = None
     refused: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from app.retrieval.store import Hit
 from app.robustness.attack import Attack
 from app.robustness.climb import Climb
 from app.robustness.goal import SEARCH_DEPTH, Demotion, Distance, Goal, Standing, chord, goal_for
+from app.robustness.judges import language_for
 from app.robustness.ranking import Alone, Ranker, first_depth
 from app.robustness.report import Outcome, ProbeResult
 from app.robustness.request import ProbeQuery, ProbeRequest
@@ -41,6 +42,7 @@ class Victim:
         vector: Its vector; likewise.
         hits: Its first hits.
         attacks: Its attacks by family and seed.
+        unfit: Why no attack can keep the constraints, or None.
     """
 
     sent: ProbeQuery
@@ -50,6 +52,7 @@ class Victim:
     vector: Vector | None = None
     hits: list[Hit] = field(default_factory=list)
     attacks: dict[Key, Attack] = field(default_factory=dict)
+    unfit: str | None = None
 
     @property
     def text(self) -> str:
@@ -88,8 +91,13 @@ def arm(victim: Victim, request: ProbeRequest, clock: Clock) -> None:
     """Set up the attacks on a query that is eligible."""
     if victim.clean is None or victim.goal is None or victim.barred:
         return
-    passage = Passage.of(victim.sent.text)
+    passage, limits = Passage.of(victim.sent.text), request.constraints
     budget, search = request.budget, request.search
+    lang = victim.sent.lang
+    if limits.min_language is not None:
+        lang, victim.unfit = language_for(victim.text, lang, limits.min_language)
+        if victim.unfit:
+            return
     for name in request.attack_names:
         family = FAMILIES[name]
         for seed in request.all_seeds:
@@ -97,7 +105,7 @@ def arm(victim: Victim, request: ProbeRequest, clock: Clock) -> None:
                 return
             pool = proposals(family, passage, seed, victim.context)
             most = budget.edits // family.cost
-            space = Space(victim.sent.text, pool, most, passage, request.constraints)
+            space = Space(victim.sent.text, pool, most, passage, limits, lang)
             common = (space, victim.goal, victim.clean, budget.queries)
             if search.method == "auto":
                 attack = Climb(*common, after_success=search.after_success)
@@ -231,6 +239,8 @@ def _outcome(
         return "not_reached", "Time or texts ran out before the query was searched."
     if barred := victim.barred:
         return "not_eligible", barred
+    if victim.unfit:
+        return "not_applicable", victim.unfit
     if attack is None or (not attack.queries and not attack.complete):
         return "not_reached", "Time or texts ran out before anything was tried."
     if attack.space.most_edits < 1:
@@ -238,7 +248,8 @@ def _outcome(
     if not attack.queries or (attack.complete and attack.rejected == attack.queries):
         constraint = attack.space.why_empty()
         if attack.rejected:
-            constraint = f"All {attack.rejected} texts tried were below constraints.min_similarity."
+            names = " or ".join(attack.space.limits.judged)
+            constraint = f"All {attack.rejected} texts tried were below constraints.{names}."
         return "not_applicable", constraint or why_not(
             family, victim.context, len(attack.space.pool)
         )
