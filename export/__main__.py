@@ -74,6 +74,7 @@ def parse_arguments(arguments: list[str]) -> Order:
     )
     parser.add_argument("--licence", default="", help="of the weights; default: as their sources")
     parser.add_argument("--texts", type=Path, help="verify with this file, one text a line")
+    parser.add_argument("--notes", type=Path, help="Markdown that the model card shall end with")
     parser.add_argument("--max-bytes", type=int, default=0, help="refuse a bigger artifact")
     parser.add_argument("--replace", action="store_true", help="replace what stands at OUT")
     found = vars(parser.parse_args(arguments))

@@ -20,6 +20,7 @@ def write_card(
     licence: str,
     verification: Mapping[str, Any],
     accuracies: Mapping[str, Mapping[str, float]],
+    notes: str = "",
 ) -> str:
     """Write the card.
 
@@ -29,6 +30,7 @@ def write_card(
         licence: Of the weights.
         verification: As ``verify_artifact`` records it.
         accuracies: By precision and language, in [0, 1]; may be empty.
+        notes: Markdown to end with, of what is known beyond this.
     """
     config = checkpoint.config
     parts = [
@@ -60,6 +62,7 @@ def write_card(
         "A similarity says that two texts are about the same, not that either is true. Languages "
         "with a low figure above, or with none, should be measured on your own texts before they "
         "are relied on.\n",
+        *([notes.strip() + "\n"] if notes.strip() else []),
     ]
     return "\n".join(parts)
 

@@ -40,6 +40,7 @@ class Order:
         pooling: Of a plain transformers model, which does not say it.
         max_tokens: Where to cut texts, if not where another library's folder does.
         white_box: Ship the graphs of the white box too.
+        notes: File of Markdown that the model card is to end with.
     """
 
     checkpoint: Path
@@ -53,6 +54,7 @@ class Order:
     pooling: Pooling | None = None
     max_tokens: int | None = None
     white_box: bool = True
+    notes: Path | None = None
 
 
 def export_checkpoint(order: Order) -> Manifest:
@@ -153,8 +155,19 @@ def _verified(
         draft,
         metrics=metrics,
         verification=record,
-        card=write_card(order.name, checkpoint, draft.licence, record, accuracies),
+        card=write_card(
+            order.name, checkpoint, draft.licence, record, accuracies, _read_notes(order.notes)
+        ),
     )
+
+
+def _read_notes(path: Path | None) -> str:
+    try:
+        return path.read_text(encoding="utf-8") if path else ""
+    except UnicodeDecodeError as error:
+        raise ArtifactError(
+            f"{path}: got bytes that are no UTF-8 ({error}); expected text"
+        ) from error
 
 
 def _write(folder: Path, contents: Contents) -> Manifest:

@@ -108,3 +108,21 @@ def test_export_int4_of_a_transformer_is_refused(
     assert export(checkpoints("bert"), tmp_path / "a", texts_file, "--precisions", "int4") == 1
     assert "tables of static encoders" in capsys.readouterr().err
     assert not (tmp_path / "a").exists()
+
+
+def test_export_notes_end_the_model_card(
+    checkpoints: Callable[[str], Path],
+    texts_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    notes = tmp_path / "notes.md"
+    notes.write_text("## Known failures\n\nNone of note.\n", encoding="utf-8")
+    options = ("--precisions", "int4", "--notes", str(notes))
+    assert export(checkpoints("static"), tmp_path / "a", texts_file, *options) == 0
+    card = (tmp_path / "a" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert card.endswith("before they are relied on.\n\n## Known failures\n\nNone of note.\n")
+
+    notes.write_bytes(b"\xff")
+    assert export(checkpoints("static"), tmp_path / "b", texts_file, *options) == 1
+    assert "no UTF-8" in capsys.readouterr().err
