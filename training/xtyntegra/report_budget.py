@@ -16,7 +16,7 @@ from training.xtyntegra.report_names import (
     tenth,
 )
 from training.xtyntegra.report_reading import Macro, Reading, Sum
-from training.xtyntegra.report_svg import Curve, curves
+from training.xtyntegra.report_svg import Curve, curves, room_for
 from training.xtyntegra.report_tables import DASH, Row, grid, shaded, with_bounds
 
 _MOST_FAMILIES = 40
@@ -120,7 +120,7 @@ def _against_edits(group: Group, families: Mapping[str, Mapping[float, Macro]]) 
         "edits of a query, at most",
         "share broken, of queries right before",
     )
-    picture = curves(caption, Axis(0, budgets[-1]), lines, [0, *budgets])
+    picture = curves(caption, Axis(0, budgets[-1]), lines, [0, *budgets], room_for(lines))
     rows: list[Row] = [
         ("", [show(name), *(cell for edits in budgets for cell in _cells(one.get(edits)))])
         for name, one in families.items()

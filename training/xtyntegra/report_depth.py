@@ -23,11 +23,11 @@ def depth_section(reading: Reading, queries: QueryFigures | None) -> str:
     group = reading.main
     if queries is None or group is None:
         return "<p>The figures of single queries were not at hand.</p>"
-    lines = [("clean", _found(queries, group, ""))]
     heat = heat_of(reading, group)
-    for name in _chosen(heat.families) if heat else []:
-        condition = f"{name}/edits={heat.edits:g}/" if heat else ""
-        lines.append((name, _found(queries, group, condition)))
+    names = _chosen(heat.families) if heat else []
+    conditions = [f"{name}/edits={heat.edits:g}/" for name in names] if heat else []
+    found = _found(queries, group, conditions)
+    lines = list(zip((CLEAN, *names), found, strict=True))
     drawn = [(name, found) for name, found in lines if found]
     if not drawn:
         return "<p>The figures of single queries were not at hand.</p>"
@@ -39,17 +39,25 @@ def _chosen(families: Sequence[str]) -> list[str]:
     return list(dict.fromkeys([families[0], families[len(families) // 2]]))
 
 
-def _found(queries: QueryFigures, group: Group, condition: str) -> list[float]:
-    """Average over cells the shares within each depth; of one attack over its draws."""
-    shares: list[NDArray[np.float64]] = []
+def _found(queries: QueryFigures, group: Group, conditions: Sequence[str]) -> list[list[float]]:
+    """Average over cells the shares within each depth, clean and under each attack.
+
+    All lines are of the same queries: those that were attacked, of cells that have every attack.
+    """
+    lines: list[list[NDArray[np.float64]]] = [[] for _ in (CLEAN, *conditions)]
     for cell, names in queries.conditions.items():
-        if tuple(cell.split("/")[:2]) != group:
+        if tuple(cell.split("/")[:2]) != group or CLEAN not in names:
             continue
-        wanted = [name for name in names if name.startswith(condition)] if condition else [CLEAN]
-        found = [_within(queries.ranks(cell, name)) for name in wanted if name in names]
-        if found:
-            shares.append(np.mean(found, axis=0))
-    return np.mean(shares, axis=0).tolist() if shares else []
+        draws = [[name for name in names if name.startswith(one)] for one in conditions]
+        if not all(draws):
+            continue
+        shares = [[_within(queries.ranks(cell, name)) for name in each] for each in draws]
+        clean = queries.ranks(cell)
+        if draws:
+            clean = clean[np.isin(queries.ids(cell), queries.ids(cell, draws[0][0]))]
+        for line, found in zip(lines, ([_within(clean)], *shares), strict=True):
+            line.append(np.mean(found, axis=0))
+    return [np.mean(line, axis=0).tolist() if line else [] for line in lines]
 
 
 def _within(ranks: NDArray[np.int32]) -> NDArray[np.float64]:
@@ -82,7 +90,8 @@ def _drawn(group: Group, lines: Sequence[tuple[str, Sequence[float]]], budget: s
     picture = curves(caption, Axis(1, DEPTHS[-1], log=True), drawn, [1, 10, 100, 1000])
     return (
         "<p>How far the right documents are pushed: a query that an attack breaks may still "
-        "have its answer on the first page, or nowhere near it.</p>"
+        "have its answer on the first page, or nowhere near it. All lines are of the same "
+        "queries.</p>"
         f'<div class="beside"><figure><figcaption>{escape(caption.title)}</figcaption>{picture}'
         f"</figure><div>{grid('Share within the first k, in percent', heads, rows)}</div></div>"
     )

@@ -11,6 +11,7 @@ from html import escape
 from app.robustness.markup import plain, show
 from app.robustness.plots import Caption
 from app.robustness.reading import FEW, Part
+from training.xtyntegra.report_carpet import NAMED, carpet
 from training.xtyntegra.report_names import (
     TRACK_NAMES,
     Group,
@@ -20,7 +21,6 @@ from training.xtyntegra.report_names import (
     tenth,
 )
 from training.xtyntegra.report_reading import Cell, Reading, reference_edits
-from training.xtyntegra.report_svg import carpet
 from training.xtyntegra.report_tables import Row, fold, grid, scale, shaded, shaded_part
 
 _WORST = 15
@@ -121,7 +121,10 @@ def _intro(heat: Heat) -> str:
 def _overview(heat: Heat) -> str:
     langs = list(heat.tracks)
     bands = [
-        (track, [[heat.success(one, name).value for name in heat.families] for one in some])
+        (
+            TRACK_NAMES.get(track, track) if len(langs) <= NAMED else track,
+            [(one, [heat.success(one, name).value for name in heat.families]) for one in some],
+        )
         for track, some in _by_track(heat).items()
     ]
     hardest = heat.families[0]

@@ -89,6 +89,7 @@ svg .dot{fill-opacity:.55;stroke-width:1.2}
 .whisker{stroke:var(--text);stroke-width:.75;opacity:.55;fill:none}
 svg text.faint{fill:var(--muted);font-size:10px}
 svg text.tiny{font-size:10px}
+svg text.title{font-weight:600}
 svg text.halo{paint-order:stroke;stroke:var(--page);stroke-width:3px;stroke-linejoin:round;
 font-size:11px}
 .beside{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));
@@ -110,7 +111,9 @@ def rules() -> str:
         f".{name}{{background:var(--{name});color:var(--{name}-text)}}"
         for name in ("worse1", "worse2", "better1", "better2")
     )
-    heat = "".join(f".f{n}{{fill:var(--heat{n})}}" for n in range(5))
+    heat = "".join(
+        f".f{n}{{fill:var(--heat{n})}}svg text.n{n}{{fill:var(--heat{n}-text)}}" for n in range(5)
+    )
     dark = "@media (prefers-color-scheme:dark){:root{" + _variables(DARK) + "}}"
     return f":root{{{_variables(LIGHT)}}}{dark}{_RULES}{scale}{heat}"
 

@@ -1,4 +1,4 @@
-"""Pictures of a benchmark, as SVG: points, curves with names at their ends, and a dense map.
+"""Pictures of a benchmark, as SVG: points, curves with names at their ends, and bars.
 
 They follow the probe's plots: colors by class, a title and a description in each, no script; the
 numbers belong in a table beside them.
@@ -11,12 +11,12 @@ from html import escape
 
 from app.robustness.markup import plain
 from app.robustness.plots import WIDTH, Axis, Caption, label
-from app.robustness.style import heat_class
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 20, 28, 44
 _NAMES = 112
 _GAP = 12.5
 _QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
+_TOPS = (0.1, 0.2, 0.4, 0.6, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +60,21 @@ class _Frame:
     height: int
     right: int
     axis: Axis
+    top: float = 1.0
 
     def x(self, value: float) -> float:
         return _LEFT + self.axis.place(value) * (WIDTH - _LEFT - self.right)
 
     def y(self, share: float) -> float:
-        return self.height - _BOTTOM - min(1.0, max(0.0, share)) * (self.height - _TOP - _BOTTOM)
+        up = min(1.0, max(0.0, share / self.top))
+        return self.height - _BOTTOM - up * (self.height - _TOP - _BOTTOM)
 
     def open(self, caption: Caption, ticks: Sequence[tuple[float, str]]) -> str:
-        parts = [_head(caption, self.height)]
-        for share in _QUARTERS:
+        parts = [head(caption, self.height)]
+        for share in (quarter * self.top for quarter in _QUARTERS):
             y = self.y(share)
             parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{WIDTH - self.right}"/>')
-            parts.append(label(_LEFT - 6, y + 4, f"{share:.0%}", "end"))
+            parts.append(label(_LEFT - 6, y + 4, f"{100 * share:g}%", "end"))
         bottom = self.height - _BOTTOM
         parts.append(
             f'<path class="axis" d="M{_LEFT} {_TOP}V{bottom}H{WIDTH - self.right}"/>'
@@ -93,9 +95,10 @@ def scatter(caption: Caption, dots: Sequence[Dot]) -> str:
     parts += [_move(frame, dot) for dot in dots if dot.start]
     parts += [_mark(dot.kind, frame.x(dot.across), frame.y(dot.up)) for dot in dots]
     taken: list[tuple[float, float]] = []
+    places = [(frame.x(dot.across), frame.y(dot.up)) for dot in dots]
     for dot in dots:
         if dot.name:
-            parts.append(_beside(frame, dot, taken))
+            parts.append(_beside(frame, dot, taken, places))
     return "".join((*parts, "</svg>"))
 
 
@@ -104,9 +107,23 @@ def mark(kind: str) -> str:
     return f'<svg viewBox="0 0 14 14" aria-hidden="true">{_mark(kind, 7, 7)}</svg>'
 
 
-def curves(caption: Caption, axis: Axis, lines: Sequence[Curve], ticks: Sequence[float]) -> str:
-    """Draw curves of shares, each named at its end; names keep apart from one another."""
-    frame = _Frame(max(250, int(_TOP + _BOTTOM + _GAP * len(lines))), _NAMES, axis)
+def curves(
+    caption: Caption,
+    axis: Axis,
+    lines: Sequence[Curve],
+    ticks: Sequence[float],
+    top: float = 1.0,
+) -> str:
+    """Draw curves of shares, each named at its end; names keep apart from one another.
+
+    Args:
+        caption: What it is.
+        axis: Of the places.
+        lines: The curves.
+        ticks: Places that are labeled.
+        top: Share at the top of the picture.
+    """
+    frame = _Frame(max(250, int(_TOP + _BOTTOM + _GAP * len(lines))), _NAMES, axis, top)
     parts = [frame.open(caption, [(at, f"{at:g}") for at in ticks])]
     parts += [
         f'<path class="band {line.kind}" d="{_band(frame, line)}"/>' for line in lines if line.band
@@ -130,40 +147,12 @@ def curves(caption: Caption, axis: Axis, lines: Sequence[Curve], ticks: Sequence
     return "".join((*parts, "</svg>"))
 
 
-def carpet(
-    caption: Caption,
-    columns: Sequence[str],
-    bands: Sequence[tuple[str, Sequence[Sequence[float | None]]]],
-) -> str:
-    """Draw shares as a map of small cells, in bands of rows with a name each.
-
-    Args:
-        caption: Its ``across`` and ``up`` are not shown.
-        columns: Names above the map.
-        bands: Name and rows; None for a cell that is empty.
-    """
-    total = sum(len(rows) for _, rows in bands)
-    high = min(16.0, max(2.2, 420 / max(1, total)))
-    wide = (WIDTH - _LEFT - _RIGHT) / max(1, len(columns))
-    top, gap = 8.0 + 5.4 * min(16, max(map(len, columns), default=0)), 5.0
-    height = int(top + high * total + gap * len(bands)) + 4
-    paths: dict[str, list[str]] = {}
-    parts = [_head(caption, height)]
-    for n, name in enumerate(columns):
-        x = _LEFT + (n + 0.5) * wide
-        turned = f'<text class="tiny" transform="translate({x + 3:.1f} {top - 4:.0f}) rotate(-90)">'
-        parts.append(f"{turned}{escape(plain(name, 16))}</text>")
-    y = top
-    for name, rows in bands:
-        parts.append(
-            label(_LEFT - 6, y + min(9.0, high * len(rows)), plain(name, 9), "end", "tiny")
-        )
-        for row in rows:
-            _lay(paths, row, wide, high, y)
-            y += high
-        y += gap
-    parts += [f'<path class="{kind}" d="{"".join(d)}"/>' for kind, d in sorted(paths.items())]
-    return "".join((*parts, "</svg>"))
+def room_for(lines: Sequence[Curve]) -> float:
+    """Choose the least round share above all points and bands of some curves."""
+    heights = [up for line in lines for _, up in line.points]
+    heights += [high for line in lines for _, high in line.band]
+    highest = max(heights, default=0.0)
+    return next((top for top in _TOPS if highest <= top), 1.0)
 
 
 def differences(caption: Caption, bars: Sequence[tuple[float, float, float, str]]) -> str:
@@ -176,7 +165,7 @@ def differences(caption: Caption, bars: Sequence[tuple[float, float, float, str]
     height, far = 280, max((max(abs(low), abs(high)) for _, low, high, _ in bars), default=0.0)
     most = math.ceil(20 * max(far, 0.01)) / 20
     middle, scale = (_TOP + height - _BOTTOM) / 2, (height - _BOTTOM - _TOP) / 2 / most
-    parts = [_head(caption, height), label(4, 14, caption.up, "start")]
+    parts = [head(caption, height), label(4, 14, caption.up, "start")]
     for share in (-most, -most / 2, 0.0, most / 2, most):
         y = middle - share * scale
         kind = "grid" if share else "axis"
@@ -209,23 +198,8 @@ def spread(places: Sequence[float], low: float, high: float) -> list[float]:
     return moved
 
 
-def _lay(
-    paths: dict[str, list[str]], row: Sequence[float | None], wide: float, high: float, y: float
-) -> None:
-    """Add a row's cells to the path of their shade; neighbors of one shade become one box."""
-    start = 0
-    shades = ["" if value is None else heat_class(value).replace("h", "f") for value in row]
-    for n in range(1, len(row) + 1):
-        if n < len(row) and shades[n] == shades[start]:
-            continue
-        if shades[start]:
-            x = _LEFT + start * wide
-            box = f"M{x:.1f} {y:.1f}h{(n - start) * wide:.1f}v{high:.1f}H{x:.1f}z"
-            paths.setdefault(shades[start], []).append(box)
-        start = n
-
-
-def _head(caption: Caption, height: int) -> str:
+def head(caption: Caption, height: int) -> str:
+    """Begin a picture: its size, title and description."""
     key = escape(caption.key)
     return (
         f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-labelledby="{key}-t {key}-d">'
@@ -254,21 +228,34 @@ def _move(frame: _Frame, dot: Dot) -> str:
     return f'<path class="line move {way}" d="M{x:.1f} {y:.1f}L{end}"/>'
 
 
-def _beside(frame: _Frame, dot: Dot, taken: list[tuple[float, float]]) -> str:
-    """Write a point's name where no other name is: to the right, left, above or below."""
+def _beside(
+    frame: _Frame,
+    dot: Dot,
+    taken: list[tuple[float, float]],
+    places: Sequence[tuple[float, float]],
+) -> str:
+    """Write a point's name where no other name is and fewest marks are, with a line if far."""
     text = plain(dot.name, 18)
     wide = 6.2 * len(text)
     x, y = frame.x(dot.across), frame.y(dot.up)
-    offers = [(side, step) for step in (0, -12, 12, -24, 24) for side in (1, -1)]
-    for side, step in offers:
-        middle = x + side * (8 + wide / 2)
-        free = all(abs(middle - a) > wide or abs(y + step - b) > 11 for a, b in taken)
-        inside = middle - wide / 2 > _LEFT and middle + wide / 2 < WIDTH and y + step > _TOP
-        if free and inside:
-            taken.append((middle, y + step))
-            anchor = "start" if side > 0 else "end"
-            return label(x + side * 8, y + step + 4, text, anchor, "halo")
-    return ""
+    best: tuple[int, int, float, float] | None = None
+    for far, step in enumerate((0, -12, 12, -24, 24, -36, 36)):
+        for side in (1, -1):
+            middle, level = x + side * (8 + 4 * far + wide / 2), y + step
+            free = all(abs(middle - a) > wide or abs(level - b) > 11 for a, b in taken)
+            inside = middle - wide / 2 > _LEFT and middle + wide / 2 < WIDTH
+            if free and inside and _TOP < level < frame.height - _BOTTOM - 6:
+                hidden = sum(
+                    abs(middle - a) < wide / 2 + 4 and abs(level - b) < 9 for a, b in places
+                )
+                best = min(best or (99, 0, 0.0, 0.0), (hidden, far, middle, level))
+    if best is None:
+        return ""
+    _, far, middle, level = best
+    taken.append((middle, level))
+    edge = middle - wide / 2 if middle > x else middle + wide / 2
+    line = f'<path class="line lead" d="M{x:.1f} {y:.1f}L{edge:.1f} {level:.1f}"/>' if far else ""
+    return line + label(middle, level + 4, text, "middle", "halo")
 
 
 def _path(frame: _Frame, points: Sequence[tuple[float, float]]) -> str:

@@ -1,17 +1,21 @@
 """Tables of a benchmark's page: plain ones, and dense ones with upright heads and shaded cells."""
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from html import escape
+from itertools import pairwise
 
 from app.robustness.markup import plain
 from app.robustness.reading import FEW, Part
-from app.robustness.style import heat_class
 from training.xtyntegra.report_names import (
     bounds,
     tenth,
 )
 
 DASH = "\N{EN DASH}"
+SHADES = (0.05, 0.1, 0.2, 0.4)
+"""Where a darker shade begins. Uneven, as most attacks of few edits break few queries; the same in
+all pages, so that two of them can be laid side by side."""
 Row = tuple[str, Sequence[str]]
 """Class of a row, and its cells as HTML, the first its head; whole ``<td>`` stay as they are."""
 
@@ -52,7 +56,7 @@ def shaded(value: float | None, title: str = "", kind: str = "") -> str:
         return f'<td class="none">{DASH}</td>'
     hint = f' title="{escape(title)}"' if title else ""
     few = f" {kind}" if kind else ""
-    return f'<td class="{heat_class(value)}{few}"{hint}>{100 * value:.0f}</td>'
+    return f'<td class="h{shade(value)}{few}"{hint}>{100 * value:.0f}</td>'
 
 
 def shaded_part(share: Part) -> str:
@@ -61,10 +65,20 @@ def shaded_part(share: Part) -> str:
     return shaded(share.value, said, "small" if 0 < share.n < FEW else "")
 
 
+def shade(value: float) -> int:
+    """Choose the shade of a share, 0 to 4, by the whole percent that is shown."""
+    return bisect_right(SHADES, round(value, 2))
+
+
 def scale() -> str:
     """Write what the shades mean."""
-    items = (f'<li class="h{n}">{20 * n}\N{EN DASH}{20 * n + 20}%</li>' for n in range(5))
-    return f'<ul class="scale" aria-label="Shades">{"".join(items)}</ul>'
+    edges = [0, *(round(100 * edge) for edge in SHADES), 100]
+    items = (
+        f'<li class="h{n}">{low}\N{EN DASH}{high}%</li>'
+        for n, (low, high) in enumerate(pairwise(edges))
+    )
+    none = f'<li class="none">{DASH} no query that it can change was right</li>'
+    return f'<ul class="scale" aria-label="Shades">{"".join(items)}{none}</ul>'
 
 
 def with_bounds(value: float | None, low: float | None, high: float | None) -> str:

@@ -6,6 +6,7 @@ import pytest
 
 from tests.app.reports import Page
 from training.xtyntegra.report import html_of
+from training.xtyntegra.report_tables import shade
 
 from .made_results import (
     MadeRanks,
@@ -72,15 +73,48 @@ def test_html_of_attacks_stand_from_the_hardest_with_their_means() -> None:
     assert points[2] == ["swh_Latn Swahili", "seen", "80.0", "56.0", "70.0"]
 
 
+def carpet_of(html: str) -> str:
+    return html[html.index('id="carpet-d"') : html.index("</svg>", html.index('id="carpet-d"'))]
+
+
 def test_html_of_carpet_draws_each_language_in_the_shade_of_its_share() -> None:
     one = a_clean("swh_Latn", 0.8)
-    html = html_of(a_result([one, *under(one, typo=0.1, case=0.5)]))
-    carpet = html[html.index('id="carpet-d"') : html.index("</svg>", html.index('id="carpet-d"'))]
-    # Two columns of half the width: 50 percent is the third shade, 10 percent the first.
+    carpet = carpet_of(html_of(a_result([one, *under(one, typo=0.1, case=0.5)])))
+    # Two columns of half the width: from 40 percent the darkest shade, from 10 the third.
     paths = dict(re.findall(r'<path class="(f\d)" d="([^"]*)"', carpet))
-    assert set(paths) == {"f0", "f2"}
-    (left,), (right,) = (re.findall(r"M([\d.]+)", paths[name]) for name in ("f2", "f0"))
-    assert (float(left), float(right)) == (44.0, 212.0)
+    assert set(paths) == {"f2", "f4"}
+    (left,), (right,) = (re.findall(r"M([\d.]+)", paths[name]) for name in ("f4", "f2"))
+    assert (float(left), float(right)) == (68.0, 232.0)
+    shown = re.findall(r'<text class="tiny[^>]*>([^<]*)</text>', carpet)
+    assert shown == ["case", "typo", "seen in training", "swh_Latn", "50", "10"]
+
+
+def test_html_of_carpet_of_many_languages_has_neither_names_nor_numbers() -> None:
+    clean = [a_clean(f"{a}{b}x_Latn", 0.8) for a in "abcdefgh" for b in "abcdefgh"]
+    result = a_result([*clean, *(cell for one in clean for cell in under(one, typo=0.3))])
+    carpet = carpet_of(html_of(result))
+    assert "aax_Latn" not in carpet
+    assert re.findall(r'<text class="tiny[^>]*>([^<]*)</text>', carpet)[0] == "typo"
+    (boxes,) = re.findall(r'<path class="f3" d="([^"]*)"', carpet)
+    assert boxes.count("M") == 64
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [
+        (0.0, 0),
+        (0.044, 0),
+        (0.05, 1),
+        (0.1, 2),
+        (0.194, 2),
+        (0.196, 3),
+        (0.2, 3),
+        (0.4, 4),
+        (1.0, 4),
+    ],
+)
+def test_shade_of_share_is_that_of_the_legend(share: float, expected: int) -> None:
+    assert shade(share) == expected
 
 
 def test_html_of_budgets_draw_the_mean_of_the_languages_at_each() -> None:
@@ -93,9 +127,9 @@ def test_html_of_budgets_draw_the_mean_of_the_languages_at_each() -> None:
     line = re.search(r'edits-d.*?class="line a" d="M([^"]*)"', html, re.S)
     assert line
     points = [tuple(map(float, one.split())) for one in line[1].split("L")]
-    # 244 wide for four edits from x 44; 178 high for 100% above y 206.
+    # 244 wide for four edits from x 44; 178 high for 60%, the least that holds all, above y 206.
     assert [x for x, _ in points] == pytest.approx([44, 105, 166, 288], abs=0.1)
-    assert [206 - y for _, y in points] == pytest.approx([0, 35.6, 71.2, 106.8], abs=0.1)
+    assert [206 - y for _, y in points] == pytest.approx([0, 59.3, 118.7, 178], abs=0.1)
     rows = Page(html).tables["Share broken by budget, in percent: FLORES-200, into English"]
     assert rows[1] == ["typo", "20", "[19, 21]", "40", "[39, 41]", "60", "[59, 61]"]
 
@@ -164,6 +198,9 @@ def test_html_of_pool_of_languages_shows_its_bias() -> None:
 
 def test_html_of_depths_come_from_the_ranks_of_single_queries() -> None:
     class Ranks(MadeRanks):
+        def ids(self, cell: str, condition: str = "clean") -> Any:
+            return np.array(["a", "b", "c", "d"])
+
         def ranks(self, cell: str, condition: str = "clean") -> Any:
             clean = [1, 1, 2, 11]
             return np.array(clean if condition == "clean" else [1, 12, 12, 2000])
@@ -177,6 +214,21 @@ def test_html_of_depths_come_from_the_ranks_of_single_queries() -> None:
     assert found["1"] == ["50.0", "25.0"]
     assert found["10"] == ["75.0", "25.0"]
     assert found["1,000"] == ["100.0", "75.0"]
+
+
+def test_html_of_depths_compare_the_same_queries_of_the_same_cells() -> None:
+    class Ranks(MadeRanks):
+        def ids(self, cell: str, condition: str = "clean") -> Any:
+            return np.array(["a", "b", "c", "d"] if condition == "clean" else ["b", "c"])
+
+        def ranks(self, cell: str, condition: str = "clean") -> Any:
+            return np.array([9, 1, 1, 9] if condition == "clean" else [1, 20])
+
+    clean, alone = a_clean("swh_Latn", 0.5), a_clean("yor_Latn", 0.5)
+    result = a_result([clean, alone, *under(clean, typo=0.2)])
+    ranks: Any = Ranks(result)
+    rows = Page(html_of(result, ranks)).tables["Share within the first k, in percent"]
+    assert rows[1] == ["1", "100.0", "50.0"]  # yor_Latn was not attacked and is left out
 
 
 def test_html_of_nothing_but_one_language_says_what_is_missing() -> None:
