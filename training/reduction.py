@@ -5,10 +5,12 @@ projection is a static encoder too. The plane is that of the leading principal c
 vectors of texts it was trained on, not centered: their cosines are what is to be kept. What it
 trades away: what little the other components say.
 
-    python -m training.reduction CHECKPOINT OUT --dim 256 [--spread]
+    python -m training.reduction CHECKPOINT OUT --dim 256 [--spread] [--lengths P]
 
 Leading components are large and the last ones small. ``--spread`` turns them by a random rotation,
 so that every entry of a row is about as large as any: rounding to few bits then loses less.
+``--lengths`` raises each row's length to a power: below 1, rare and telling tokens count for less
+beside common ones. The power that is best on a development set says whether training overdid them.
 """
 
 import argparse
@@ -67,7 +69,12 @@ def random_rotation(dim: int) -> NDArray[np.float32]:
 
 
 def reduce_snapshot(
-    snapshot: Snapshot, texts: Sequence[str], dim: int, *, spread: bool = False
+    snapshot: Snapshot,
+    texts: Sequence[str],
+    dim: int,
+    *,
+    spread: bool = False,
+    lengths: float = 1.0,
 ) -> Snapshot:
     """Project a static encoder's table; n-grams are folded into it first.
 
@@ -76,6 +83,7 @@ def reduce_snapshot(
         texts: Whose vectors are to be kept.
         dim: Dimensions of the new one.
         spread: Rotate them, so that none is larger than the others.
+        lengths: Power that each row's length is raised to, before all else.
 
     Raises:
         CheckpointError: If the encoder is not static, or has not more dimensions than that.
@@ -86,10 +94,13 @@ def reduce_snapshot(
             "vectors are linear in its weights"
         )
     encoder = folded(encoder_of(snapshot))
+    rows = encoder.get_parameter("embeddings.weight").detach()  # (vocab, all dimensions)
+    # In place, so that the texts' vectors are those of the new lengths.
+    rows.mul_(rows.norm(dim=1, keepdim=True).clamp(min=1e-12).pow(lengths - 1.0))
     axes = principal_axes(as_encode(encoder, Tokenizer.from_str(snapshot.tokenizer))(texts), dim)
     if spread:
         axes = axes @ random_rotation(dim)
-    table = encoder.get_parameter("embeddings.weight").detach() @ torch.from_numpy(axes)
+    table = rows @ torch.from_numpy(axes)
     return Snapshot(
         tokenizer=snapshot.tokenizer,
         config=encoder.config.model_copy(update={"dim": dim}),
@@ -121,13 +132,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("out", type=Path, help="folder of the new checkpoint; must not hold one")
     parser.add_argument("--dim", type=int, required=True, help="dimensions of the new one")
     parser.add_argument("--spread", action="store_true", help="make all of them alike, for int4")
+    parser.add_argument("--lengths", type=float, default=1.0, help="power of rows' lengths")
     options = parser.parse_args(arguments)
     try:
         if (options.out / MANIFEST).exists():
             raise CheckpointError(f"{options.out} holds a checkpoint already: name another folder")
         snapshot = load_checkpoint(options.checkpoint)
         texts = sample_of(snapshot)
-        reduced = reduce_snapshot(snapshot, texts, options.dim, spread=options.spread)
+        reduced = reduce_snapshot(
+            snapshot, texts, options.dim, spread=options.spread, lengths=options.lengths
+        )
         save_checkpoint(options.out, reduced)
     except (CheckpointError, CorpusError) as error:
         sys.stderr.write(f"error: {error}\n")

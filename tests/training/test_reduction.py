@@ -53,6 +53,17 @@ def test_reduction_keeps_cosines_where_the_dimensions_suffice(tmp_path: Path) ->
     assert np.allclose(vectors[0] @ vectors[0].T, vectors[1] @ vectors[1].T, atol=1e-5)
 
 
+def test_lengths_raise_those_of_rows_to_a_power_and_keep_directions() -> None:
+    plain, root = (
+        reduce_snapshot(snapshot(), TEXTS, 3, lengths=power).weights["embeddings.weight"].numpy()
+        for power in (1.0, 0.5)
+    )
+    before, after = (np.linalg.norm(table, axis=1) for table in (plain, root))
+    np.testing.assert_allclose(after, np.sqrt(before), rtol=1e-4)
+    unit = [table / np.linalg.norm(table, axis=1, keepdims=True) for table in (plain, root)]
+    np.testing.assert_allclose(unit[0] @ unit[0].T, unit[1] @ unit[1].T, atol=1e-4)
+
+
 def test_spread_keeps_cosines_and_makes_dimensions_alike() -> None:
     plain, spread = (
         reduce_snapshot(snapshot(dim=40, rank=32), TEXTS, 32, spread=way)
