@@ -11,6 +11,7 @@ that a smaller one tries and more, and can never report a better rank. With more
 others, of more edits; that is stronger in all that was measured, but nothing forces it to be.
 """
 
+from bisect import bisect
 from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import combinations, islice
@@ -146,23 +147,30 @@ class Climb(Attack):
         for level in range(1, self.space.most_edits + 1):
             misses = 0
             for places in combinations(order, level):
-                candidate = self._write(tuple(sorted(places[:-1])), places[-1])
+                stem = tuple(sorted(places[:-1]))
+                candidate = self._write(stem, places[-1]) if self._stands(stem) else None
                 misses = 0 if candidate else misses + 1
                 if misses > _LOOKED_AT:
                     break
                 if candidate:
                     yield candidate
 
+    def _stands(self, places: Places) -> bool:
+        """Tell whether edits can stand beside one another."""
+        edits = [self.space.pool[place].edit for place in places]
+        return all(self.space.fits(edit, edits[:n]) for n, edit in enumerate(edits))
+
     def _write(self, stem: Places, added: int) -> Candidate | None:
-        """Write a text if it is a new one and its edits can stand beside one another."""
+        """Write a text if it is a new one and its last edit can stand beside the others."""
         places = _with(stem, added)
         if places in self._planned:
             return None
         self._planned.add(places)
-        edits = [self.space.pool[place].edit for place in places]
-        if any(not self.space.fits(edit, edits[:n]) for n, edit in enumerate(edits)):
+        edit = self.space.pool[added].edit
+        edits = [self.space.pool[place].edit for place in stem]
+        if not self.space.fits(edit, edits):
             return None
-        candidate = self.space.build(tuple(sorted(edits)))
+        candidate = self.space.build(tuple(sorted((*edits, edit))))
         if candidate is None or candidate.text in self._texts:
             return None
         self._texts.add(candidate.text)
@@ -174,4 +182,5 @@ _harm_of = itemgetter(0)
 
 
 def _with(stem: Places, added: int) -> Places:
-    return tuple(sorted((*stem, added)))
+    at = bisect(stem, added)
+    return (*stem[:at], added, *stem[at:])
