@@ -38,9 +38,10 @@ def open_access(artifact: Path, precision: str = "auto", device: Device = "cpu")
     box = WhiteBox.open(artifact, precision=chosen, device=device, threads=threads)
     tokenizer = Tokenizer(contents[TOKENIZER], manifest)
     speller = Spelling(tokenizer, manifest, "query")
+    alike = manifest.prompts.query == manifest.prompts.document
     return Access(
         Inside(box, speller.vocabulary),
         speller,
         speller.learn,
-        lambda: Spelling(tokenizer, manifest, "document"),
+        lambda: speller if alike else Spelling(tokenizer, manifest, "document"),
     )

@@ -8,7 +8,7 @@ can tell: read it.
 
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from app.artifact import Manifest
@@ -21,6 +21,7 @@ from app.text.script import script_of
 _BEGINS = ("\u2581", "\u0120")
 _GOES_ON = "##"
 _ENDS = "</w>"
+_AT_ONCE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +79,19 @@ class Spelling:
         known = self._surfaces if script is None else self._scripts.get(script, {})
         return known.get(token, "")
 
-    def learn(self, texts: Sequence[str]) -> None:
+    def learn(self, texts: Sequence[str], go_on: Callable[[], None] = lambda: None) -> None:
         """Learn from texts how tokens are written in their scripts, where that is not known yet.
 
         A tokenizer that romanizes has its vocabulary in Latin letters; in which other letters a
         token may come only texts show, such as the documents of a collection. What comes most
         often counts, the first by code point of equals.
+
+        Args:
+            texts: What to learn from.
+            go_on: Called now and then; what it raises ends this, and nothing is learned.
         """
         seen: dict[str, dict[int, Counter[str]]] = {}
-        for read in self.read(texts):
+        for read in self._reads(texts, go_on):
             for token, (left, right) in zip(read.ids[read.begin :], read.spans, strict=False):
                 piece = read.text[left:right]
                 if self._surfaces.get(token) and piece and not any(map(str.isspace, piece)):
@@ -97,6 +102,11 @@ class Spelling:
             for token, pieces in by_token.items():
                 most = min(pieces, key=lambda piece, of=pieces: (-of[piece], piece))
                 known.setdefault(token, most)
+
+    def _reads(self, texts: Sequence[str], go_on: Callable[[], None]) -> Iterator[Spelled]:
+        for start in range(0, len(texts), _AT_ONCE):
+            go_on()
+            yield from self.read(texts[start : start + _AT_ONCE])
 
     def sort(self, token: int) -> tuple[bool, bool, bool]:
         """Whether it begins a word, goes one on, or ends one, as the vocabulary marks it.

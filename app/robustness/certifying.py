@@ -38,6 +38,7 @@ from app.robustness.smoothing import Noise
 from app.robustness.victims import Victim
 from app.robustness.white_box import Case
 from app.robustness.wordnoise import Substitutes, deleted_texts, units_of, vectors_of
+from app.text.perturbations.context import TokenNeighbors
 
 DELETION = 0.6
 """Probability that a word is deleted; a certificate of one word needs more than a half."""
@@ -189,7 +190,7 @@ def _words(
     unknown = 0
     with suppress(HaltedError):
         for victim in eligible:
-            drawn = _drawn(method, victim, choice, request.seed)
+            drawn = _drawn(method, victim, choice, (request.seed, means.stop))
             if drawn is None:
                 unknown += 1
                 continue
@@ -208,10 +209,10 @@ def _words(
 
 
 def _drawn(
-    method: str, victim: Victim, choice: CertifyChoice, seed: int
+    method: str, victim: Victim, choice: CertifyChoice, by: tuple[int, Callable[[], bool]]
 ) -> tuple[list[str], NDArray[np.float64]] | None:
     """Draw the texts that smoothed search would average, and what edits can do to it at most."""
-    text = victim.text
+    text, (seed, stop) = victim.text, by
     if method == "word_deletion":
         losses = deletion_losses(DELETION, _MOST_EDITS)
         return deleted_texts(text, DELETION, choice.samples, seed), losses
@@ -219,12 +220,24 @@ def _drawn(
     if near is None:
         return None
     words = units_of(text, "word")[0]
-    neighbors = {word: tuple(near(word)) for word in words}
+    neighbors: dict[str, tuple[str, ...]] = {}
+    for word in words:
+        _add_neighbors(neighbors, word, near, stop)
     for other in [other for some in list(neighbors.values()) for other in some]:
-        neighbors.setdefault(other, tuple(near(other)))
+        _add_neighbors(neighbors, other, near, stop)
     substitutes = Substitutes(neighbors)
     losses = substitution_losses(substitutes.overlaps(text))
     return substitutes.texts(text, choice.samples, seed), losses
+
+
+def _add_neighbors(
+    known: dict[str, tuple[str, ...]], word: str, near: TokenNeighbors, stop: Callable[[], bool]
+) -> None:
+    """Look a word's neighbors up, which takes a call of the encoder each."""
+    if stop():
+        raise HaltedError
+    if word not in known:
+        known[word] = tuple(near(word))
 
 
 def _edits(

@@ -12,6 +12,7 @@ from app.robustness.findings import InnerReport, InnerResult
 from app.robustness.flipping import Flips
 from app.robustness.goal import Demotion
 from app.robustness.inside import HaltedError
+from app.robustness.pool import Pool, collect
 from app.robustness.request import InnerAttack, ProbeRequest, WhiteBoxChoice
 from app.robustness.resources import Access
 from app.robustness.smoothing import Lens, Noise
@@ -57,13 +58,21 @@ class Inner:
 
     def learn(self, stop: Stop) -> None:
         """Let the tokenizer see how the collection's documents are written."""
-        if self.access.learn and not stop():
-            page = self.store.scan(self._collection, limit=_LEARNT)
-            self.access.learn([document.text for document in page.documents])
+        if not self.access.learn or stop():
+            return
+        page = self.store.scan(self._collection, limit=_LEARNT)
+        with self.access.inside.until(stop), suppress(HaltedError):
+            texts = [document.text for document in page.documents]
+            self.access.learn(texts, self.access.inside.go_on)
 
     def _through(self, lens: Lens) -> WhiteBoxProbe:
         speller = self.access.speller
-        return WhiteBoxProbe(lens, speller, self.store, self._collection, self._encode)
+        pool = self._pool
+        return WhiteBoxProbe(lens, speller, self.store, self._collection, self._encode, pool)
+
+    @cached_property
+    def _pool(self) -> Pool:
+        return collect(self.store, self._collection)
 
 
 def look_inside(

@@ -27,13 +27,14 @@ class Access:
     Attributes:
         inside: Its graphs.
         speller: Its tokenizer.
-        learn: Takes texts, to learn how tokens are written in the scripts of a collection.
+        learn: Takes texts, to learn how tokens are written in the scripts of a collection, and
+            what to call now and then, which may raise.
         documents: Gets the tokenizer of documents; None: that of queries.
     """
 
     inside: Inside
     speller: Speller
-    learn: Callable[[Sequence[str]], None] | None = None
+    learn: Callable[[Sequence[str], Callable[[], None]], None] | None = None
     documents: Callable[[], Speller] | None = None
 
 

@@ -3,7 +3,7 @@
 The loss changes by (e_new - e_old) . g to first order, for all tokens and places in one product.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -87,7 +87,7 @@ class Exchanges:
         self._inside, self._speller = inside, speller
         self._same_script = same_script
         self._tokens = inside.vocabulary.tolist()
-        self._sorts = np.array([_code(speller.sort(token)) for token in self._tokens])
+        self._sorts = np.array(list(self._sorted()))
         self._masks: dict[tuple[int, str | None], NDArray[np.bool_]] = {}
 
     def allowed(self, token: int, text: str) -> NDArray[np.bool_]:
@@ -96,6 +96,12 @@ class Exchanges:
         if key not in self._masks:
             self._masks[key] = (self._sorts == key[0]) & self._written(key[1])
         return self._masks[key]
+
+    def _sorted(self) -> Iterator[int]:
+        for number, token in enumerate(self._tokens):
+            if not number % _AT_ONCE:
+                self._inside.go_on()
+            yield _code(self._speller.sort(token))
 
     def _written(self, script: str | None) -> NDArray[np.bool_]:
         """Tell of which tokens it is known how they are written."""

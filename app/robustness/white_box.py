@@ -18,12 +18,13 @@ from app.robustness.bounds import Confidence, preference
 from app.robustness.certificates import Certificate, gaussian_certificate
 from app.robustness.descent import Descent, push, scatter
 from app.robustness.finding import Case, Finding, InsideAttack, of_noise, of_text, outcome_of
-from app.robustness.goal import SEARCH_DEPTH, Standing
+from app.robustness.goal import Standing
 from app.robustness.hotflip import Flipped, Flips, flip_tokens
 from app.robustness.inside import HaltedError
 from app.robustness.margin import Margin, margin_radius
 from app.robustness.pool import Pool, collect
 from app.robustness.smoothing import Lens, Noise, noisy_vectors, unit_rows
+from app.robustness.standings import Standings
 from app.robustness.substitution import Speller, row_of
 from app.robustness.trigger import Search, Trigger, find_trigger
 from app.text.perturbations.edits import Edit
@@ -48,6 +49,7 @@ class WhiteBoxProbe:
         store: VectorStore,
         collection: str,
         encode: Encode | None = None,
+        pool: Pool | None = None,
     ) -> None:
         """Read the collection's vectors.
 
@@ -59,14 +61,16 @@ class WhiteBoxProbe:
             encode: The encoder that serves queries, if it is another than the white box: an int8
                 graph beside a white box in fp32. Texts are ranked by it, one at a time. It may
                 raise ``HaltedError``; attacks then raise it too, but for texts found already.
+            pool: The collection's vectors, if they have been read already.
 
         Raises:
             NotFoundError: If there is no such collection.
             InvalidInputError: If it is empty or too large, or its vectors are of another length.
         """
-        self.lens, self._speller, self._store, self._name = lens, speller, store, collection
+        self.lens, self._speller = lens, speller
         self._encode = encode
-        self.pool: Pool = collect(store, collection)
+        self.pool: Pool = pool or collect(store, collection)
+        self._standings = Standings(store, collection, self.pool)
         if not self.pool.complete:
             raise InvalidInputError(
                 f"The collection {collection} has more passages than the {len(self.pool.vectors)} "
@@ -96,10 +100,10 @@ class WhiteBoxProbe:
         if not cases:
             return []
         texts = [case.text for case in cases]
-        vectors, clean = self._clean(cases)
+        vectors, clean = self._clean(cases, stop)
         found = flip_tokens(self.lens, self._speller, texts, self._aim(cases), flips, stop=stop)
         after = self._served_again(found, vectors)
-        worst = self._stand(list(after), cases)
+        worst = self._stand(list(after), cases, stop)
         return [
             of_text(case, one, before, now, float(np.linalg.norm(moved - vector)))
             for case, one, before, now, moved, vector in zip(
@@ -120,10 +124,10 @@ class WhiteBoxProbe:
         found = find_trigger(self.lens, self._speller, texts, aim, search, stop=stop)
         if not others:
             return found, []
-        vectors, clean = self._clean(others)
+        vectors, clean = self._clean(others, stop)
         read = self._speller.read([found.on(case.text) for case in others])
         after = self._served([one.text for one in read])
-        worst = self._stand(list(after), others)
+        worst = self._stand(list(after), others, stop)
         return found, [
             Finding(
                 "universal_trigger",
@@ -144,7 +148,7 @@ class WhiteBoxProbe:
 
     def margins(self, cases: Sequence[Case]) -> list[Margin]:
         """Bound how far each query's vector may move; see ``margin.margin_radius``."""
-        vectors, _ = self._clean(cases)
+        vectors = self._served([case.text for case in cases])
         return [
             margin_radius(vector, self.pool, case.goal.relevant, case.goal.top_k)
             for vector, case in zip(vectors, cases, strict=True)
@@ -193,10 +197,13 @@ class WhiteBoxProbe:
         search = push if attack == "embedding_pgd" else scatter
         with self.lens.inside.until(stop):
             vectors = unit_rows(self.lens.texts(rows))
-        clean = self._stand(list(vectors), cases)
+        clean = self._stand(list(vectors), cases, stop)
         found = search(self.lens, rows, self._aim(cases), ball, descent, stop=stop)
-        moved = [one.vector if one.vector.size else vectors[n] for n, one in enumerate(found)]
-        worst = self._stand(moved, cases)
+        moved = [n for n, one in enumerate(found) if one.shift > 0.0]
+        worst = list(clean)
+        there = self._stand([found[n].vector for n in moved], [cases[n] for n in moved], stop)
+        for n, standing in zip(moved, there, strict=True):
+            worst[n] = standing
         return [
             of_noise(attack, case, one, before, after)
             for case, one, before, after in zip(cases, found, clean, worst, strict=True)
@@ -208,9 +215,11 @@ class WhiteBoxProbe:
             raise InvalidInputError(f"Got cases with top_k {sorted(depths)}; expected one of all.")
         return Demote(self.pool, [case.goal.relevant for case in cases], depths.pop())
 
-    def _clean(self, cases: Sequence[Case]) -> tuple[NDArray[np.float32], list[Standing]]:
+    def _clean(
+        self, cases: Sequence[Case], stop: Stop
+    ) -> tuple[NDArray[np.float32], list[Standing]]:
         vectors = self._served([case.text for case in cases])
-        return vectors, self._stand(list(vectors), cases)
+        return vectors, self._stand(list(vectors), cases, stop)
 
     def _served(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Encode texts as a search does, shape (texts, dim)."""
@@ -229,9 +238,6 @@ class WhiteBoxProbe:
             return np.array(seen)
 
     def _stand(
-        self, vectors: Sequence[NDArray[np.float32]], cases: Sequence[Case]
+        self, vectors: Sequence[NDArray[np.float32]], cases: Sequence[Case], stop: Stop
     ) -> list[Standing]:
-        """Search the live store for vectors, deep enough to see where the documents stand."""
-        depth = min(SEARCH_DEPTH, max(1, self._store.describe(self._name).count))
-        found = self._store.search(self._name, np.array(vectors), depth, exact=True)
-        return [case.goal.stand(hits, depth) for case, hits in zip(cases, found, strict=True)]
+        return self._standings.of(vectors, [case.goal for case in cases], stop)

@@ -137,13 +137,17 @@ def test_vocabulary_has_no_special_tokens_and_nothing_invisible(manifest: Manife
         assert all(spelling.surface(token).strip() for token in spelling.vocabulary)
 
 
-def test_learn_tells_how_tokens_are_written_in_other_scripts(manifest: Manifest) -> None:
+def romanizing() -> Engine:
     engine = Engine(models.WordLevel({"[UNK]": 0, "dom": 1, "moja": 2}, unk_token="[UNK]"))
     engine.normalizer = normalizers.Sequence(
         [normalizers.Replace(one, two) for one, two in zip("дом", "dom", strict=True)]
     )
     engine.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    spelling = opened(engine, manifest)
+    return engine
+
+
+def test_learn_tells_how_tokens_are_written_in_other_scripts(manifest: Manifest) -> None:
+    spelling = opened(romanizing(), manifest)
     assert spelling.surface(1, "Latn") == "dom"
     assert spelling.surface(1, "Cyrl") == ""
 
@@ -152,3 +156,18 @@ def test_learn_tells_how_tokens_are_written_in_other_scripts(manifest: Manifest)
     assert spelling.surface(1, "Cyrl") == "дом"
     assert spelling.surface(1) == spelling.surface(1, "Latn") == "dom"
     assert spelling.surface(1, "Grek") == spelling.surface(2, "Cyrl") == ""
+
+
+def test_learn_told_to_end_between_texts_learns_nothing(manifest: Manifest) -> None:
+    spelling = opened(romanizing(), manifest)
+    calls: list[int] = []
+
+    def go_on() -> None:
+        calls.append(1)
+        if len(calls) > 2:
+            raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        spelling.learn(["moja дом"] * 500, go_on)
+    assert len(calls) == 3
+    assert spelling.surface(1, "Cyrl") == ""
