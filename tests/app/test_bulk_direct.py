@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from app.bulk.service import ServiceSink
 from app.bulk.target import Target, default_ledger
 from app.cli import main
 from app.errors import ConflictError, InvalidInputError
+from app.hidden import hidden_name
 from app.main import create_app, open_encoder
 from app.retrieval.documents import Document
 from app.retrieval.edge.store import EdgeStore
@@ -205,3 +207,14 @@ def test_service_that_is_no_service_is_named() -> None:
         ServiceSink(Target("notes", url="http://[::"), threading.Event())
     with pytest.raises(InvalidInputError, match="is no URL of a service"):
         ServiceSink(Target("notes", url="localhost:8000"), threading.Event())
+
+
+@pytest.mark.parametrize("name", ["tyntegra--reindex-0", hidden_name("reindex", "notes")])
+def test_names_that_the_service_keeps_for_itself_are_refused(
+    store: ReferenceStore, tiny_artifact: Path, tmp_path: Path, name: str
+) -> None:
+    target = replace(target_of(tiny_artifact, tmp_path), collection=name)
+    with pytest.raises(InvalidInputError, match="begins with tyntegra--"):
+        StoreSink.open(target)
+    assert store.made == {}
+    assert store.closed

@@ -1,12 +1,15 @@
 """Filters on fields that are not declared: how much the embedded engine reads for them."""
 
+import threading
+
 import numpy as np
 import pytest
 
 from app.errors import InvalidInputError
 from app.retrieval.documents import Document
-from app.retrieval.edge import EdgeStore, filtering
-from app.retrieval.filters import All, In, Not, Range
+from app.retrieval.edge import EdgeStore, filtering, writer
+from app.retrieval.edge.shard import Shard
+from app.retrieval.filters import All, Any, In, Not, Range
 from app.retrieval.store import Options
 
 UNDECLARED = In("metadata.n", (7,))
@@ -59,3 +62,58 @@ def test_filter_that_others_narrow_is_applied(store):
         assert store.count("demo", All((narrow, UNDECLARED))) == 1
     assert store.count("demo", Range("metadata.year", lt=30)) == 30
     assert store.delete_where("demo", UNDECLARED) == 1
+
+
+@pytest.mark.parametrize(
+    ("where", "left"),
+    [
+        (Not(UNDECLARED), {"d7"}),
+        (Range("metadata.n", gte=3), {"d0", "d1", "d2"}),
+        (
+            All((Range("metadata.n", gte=3), Range("metadata.year", lt=59))),
+            {"d0", "d1", "d2", "d59"},
+        ),
+        (Any((UNDECLARED, Not(In("doc_id", ("d1", "d8"))))), {"d1", "d8"}),
+    ],
+)
+def test_deletion_that_reads_many_payloads_goes_by_steps(store, monkeypatch, where, left):
+    monkeypatch.setattr(writer, "BATCH", 7)
+    between: list[bool] = []
+    step = writer.Writer._delete_step
+
+    def counted(self, *asked):
+        between.append(self._held.writing.locked())
+        return step(self, *asked)
+
+    monkeypatch.setattr(writer.Writer, "_delete_step", counted)
+    assert store.delete_where("demo", where) == 60 - len(left)
+    assert {one.doc_id for one in store.scan("demo", None, 100).documents} == left
+    assert len(between) >= 8
+    assert all(between)
+    assert store.count("demo") == len(left)
+
+
+def test_others_write_between_the_steps_of_a_deletion(store, monkeypatch):
+    monkeypatch.setattr(writer, "BATCH", 7)
+    page = Shard.page
+    written: list[str] = []
+
+    def slowly(self, start, limit, **asked):
+        found = page(self, start, limit, **asked)
+        if asked.get("fields") == () and not written:
+            written.append("x")
+            document = Document("x", "late", None, {"n": 7})
+            thread.append(
+                threading.Thread(
+                    target=store.upsert, args=("demo", [document], np.ones((1, 4), np.float32))
+                )
+            )
+            thread[0].start()
+        return found
+
+    thread: list[threading.Thread] = []
+    monkeypatch.setattr(Shard, "page", slowly)
+    assert store.delete_where("demo", Not(In("metadata.n", (5,)))) >= 59
+    thread[0].join(10)
+    assert [one.doc_id for one in store.get("demo", ["d5"])] == ["d5"]
+    assert store.count("demo") == len(store.scan("demo", None, 100).documents)

@@ -11,7 +11,6 @@ from app.retrieval.checks import require_entries
 from app.retrieval.documents import Document, Span
 from app.retrieval.edge import disk, layout
 from app.retrieval.edge.builder import Builder
-from app.retrieval.edge.filtering import condition_of
 from app.retrieval.edge.held import Books, Held
 from app.retrieval.edge.layout import CollectionMeta
 from app.retrieval.edge.reader import Reader
@@ -62,7 +61,7 @@ class EdgeCollection:
 
     def delete_where(self, where: Filter) -> int:
         """Delete the documents that satisfy a filter; returns how many."""
-        return self._writer.delete_where(lambda shard: condition_of(shard, where))
+        return self._writer.delete_where(where)
 
     def get(self, doc_ids: Sequence[str]) -> list[Document]:
         """Return those of the documents that exist, in the order asked for."""

@@ -36,21 +36,37 @@ def is_indexed(where: Filter, meta: CollectionMeta) -> bool:
     return fields_of(where) <= set(meta.options.get("fields", {}))
 
 
-def require_quick(held: Held, shard: Shard, where: Filter) -> None:
-    """Refuse a filter that the engine would have to read too many payloads for.
+def quick_parts(held: Held, where: Filter) -> list[Filter]:
+    """Return the parts of a filter, all of which must hold, that have an index."""
+    if is_indexed(where, held.meta):
+        return [where]
+    parts = where.parts if isinstance(where, All) else ()
+    return [part for part in parts if is_indexed(part, held.meta)]
+
+
+def payloads_read(held: Held, shard: Shard, where: Filter) -> int:
+    """Count the passages whose payload the engine would read for a filter, if they are too many.
 
     It holds Python's global lock meanwhile, so all else would wait.
+
+    Returns:
+        How many; 0 if they are few.
+    """
+    passages = held.books.account.passages
+    if passages <= READ_LIMIT or is_indexed(where, held.meta):
+        return 0
+    if quick := quick_parts(held, where):
+        passages = shard.count([condition_of(shard, part) for part in quick])
+    return passages if passages > READ_LIMIT else 0
+
+
+def require_quick(held: Held, shard: Shard, where: Filter) -> None:
+    """Refuse a filter that the engine would have to read too many payloads for.
 
     Raises:
         InvalidInputError: If so.
     """
-    passages = held.books.account.passages
-    if passages <= READ_LIMIT or is_indexed(where, held.meta):
-        return
-    parts = where.parts if isinstance(where, All) else ()
-    if quick := [condition_of(shard, part) for part in parts if is_indexed(part, held.meta)]:
-        passages = shard.count(quick)
-    if passages > READ_LIMIT:
+    if passages := payloads_read(held, shard, where):
         raise InvalidInputError(
             f"The filter has a metadata field that {held.meta.name} does not declare, so the "
             f"metadata of {passages} passages would be read for it while all else waits; at most "

@@ -15,14 +15,16 @@ import numpy as np
 
 from app.errors import ConflictError, StoreError
 from app.retrieval.checks import Entry
-from app.retrieval.conditions import FURTHER_PASSAGE, Condition
+from app.retrieval.conditions import FURTHER_PASSAGE
 from app.retrieval.edge import disk
 from app.retrieval.edge.account import Account
+from app.retrieval.edge.filtering import condition_of, payloads_read, quick_parts
 from app.retrieval.edge.held import Held
 from app.retrieval.edge.layout import CollectionMeta
 from app.retrieval.edge.rows import Row
 from app.retrieval.edge.shard import Shard
 from app.retrieval.edge.tally import Tally
+from app.retrieval.filters import Filter
 from app.retrieval.payload import WORDS, PointRow, parts_of, passage_ids, point_ids, rows_of
 
 BATCH = 1_000
@@ -67,22 +69,48 @@ class Writer:
                 for batch in _batches(names, lambda _: 1)
             )
 
-    def delete_where(self, condition: Callable[[Shard], Condition]) -> int:
-        """Delete the documents for which a condition holds; returns how many."""
+    def delete_where(self, where: Filter) -> int:
+        """Delete the documents that satisfy a filter; returns how many.
+
+        If the engine would have to read many payloads for it, documents are looked at by the
+        thousand, and others read and write in between.
+        """
         with self._held.writing:
             shard = self._held.require_open()
-            holds, found, start = [condition(shard)], list[Row](), None
-            while True:
-                rows, start = shard.page(
-                    start, BATCH, conditions=holds, without=[FURTHER_PASSAGE], fields=_STANDING
-                )
-                found += rows
-                if start is None:
-                    break
-            return sum(
-                self._remove(shard, batch)
-                for batch in _batches(found, lambda row: parts_of(row.payload))
-            )
+            if not payloads_read(self._held, shard, where):
+                holds, found, start = [condition_of(shard, where)], list[Row](), None
+                while True:
+                    rows, start = shard.page(
+                        start, BATCH, conditions=holds, without=[FURTHER_PASSAGE], fields=_STANDING
+                    )
+                    found += rows
+                    if start is None:
+                        return self._remove_all(shard, found)
+        deleted, start = 0, None
+        while True:
+            with self._held.writing:
+                count, start = self._delete_step(where, start)
+            deleted += count
+            if start is None:
+                return deleted
+
+    def _delete_step(self, where: Filter, start: str | None) -> tuple[int, str | None]:
+        """Delete those of the next thousand documents that satisfy a filter."""
+        shard = self._held.require_open()
+        quick = [condition_of(shard, part) for part in quick_parts(self._held, where)]
+        rows, start = shard.page(
+            start, BATCH, conditions=quick, without=[FURTHER_PASSAGE], fields=()
+        )
+        if not rows:
+            return 0, start
+        these = {"has_id": [row.point_id for row in rows]}
+        holds = [these, condition_of(shard, where)]
+        found, _ = shard.page(None, BATCH, conditions=holds, fields=_STANDING)
+        return self._remove_all(shard, found), start
+
+    def _remove_all(self, shard: Shard, found: Sequence[Row]) -> int:
+        batches = _batches(found, lambda row: parts_of(row.payload))
+        return sum(self._remove(shard, batch) for batch in batches)
 
     def flush(self) -> None:
         """Write everything to disk, so that the next start replays nothing."""
