@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from app.api.smoothing import SmoothingWire
 from app.api.wire import DocId, Wire
 from app.robustness import request as asked
 
@@ -117,6 +118,11 @@ class WhiteBoxWire(Wire):
     ball: asked.BallNorm = Field(default="text", description="what epsilon bounds")
     steps: int = Field(default=20, ge=1, le=1000)
     restarts: int = Field(default=2, ge=1, le=32)
+    smoothing: SmoothingWire | None = Field(
+        default=None,
+        description="attack the search that `POST /search` serves with this smoothing, the "
+        "gradient averaged over its noise; at most 512 samples; null: the plain search",
+    )
 
 
 class PoisonWire(Wire):

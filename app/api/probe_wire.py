@@ -20,6 +20,7 @@ from app.api.wire import CollectionName, DocId, Lang, Wire
 from app.retrieval.store import MAX_TOP_K
 from app.robustness import request as asked
 from app.robustness.request import ProbeQuery, ProbeRequest
+from app.robustness.smoothing import Noise
 from app.settings import MAX_ITEMS
 from app.text.perturbations.registry import FAMILIES
 
@@ -117,12 +118,19 @@ def as_request(body: ProbeWire, max_chars: int) -> ProbeRequest:
         goal=asked.GoalChoice(**_fields(body.goal)),
         search=asked.SearchChoice(**_fields(body.search)),
         constraints=_constraints(body.constraints),
-        white_box=body.white_box and asked.WhiteBoxChoice(**_fields(body.white_box)),
+        white_box=body.white_box and _white_box(body.white_box),
         certify=body.certify and asked.CertifyChoice(**_fields(body.certify)),
         poison=body.poison and asked.PoisonChoice(**_fields(body.poison)),
         stats=asked.StatsChoice(**_fields(body.stats)),
         seeds=body.seeds,
     )
+
+
+def _white_box(body: WhiteBoxWire) -> asked.WhiteBoxChoice:
+    fields = _fields(body)
+    if body.smoothing is not None:
+        fields["smoothing"] = Noise(**_fields(body.smoothing))
+    return asked.WhiteBoxChoice(**fields)
 
 
 def _constraints(body: ConstraintsWire) -> asked.Constraints:

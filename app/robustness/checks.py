@@ -146,6 +146,12 @@ def _require_white_box(request: ProbeRequest) -> None:
     _refuse_repeated(chosen.attacks, "attack", "white_box.attacks")
     _require_one_of("white_box.ball", chosen.ball, get_args(asked.BallNorm))
     _require_radii("white_box.epsilon", chosen.epsilon)
+    samples = chosen.smoothing.samples if chosen.smoothing else 1
+    if samples > asked.MAX_ATTACK_SAMPLES:
+        raise InvalidInputError(
+            f"white_box.smoothing.samples is {samples}; expected at most "
+            f"{asked.MAX_ATTACK_SAMPLES}: serve and attack with fewer."
+        )
     for name, got, most in (
         ("white_box.steps", chosen.steps, _MOST_STEPS),
         ("white_box.restarts", chosen.restarts, _MOST_RESTARTS),

@@ -41,7 +41,7 @@ COLUMNS = {
     "queries": "texts tried",
     "calls_to_success": "texts tried until the first success",
     "edits_to_success": "fewest edits of a text that succeeded",
-    "rejected": "texts refused by the second encoder",
+    "rejected": "texts refused by the second encoder, or by the floor for the language",
     "complete": "`true`: the whole budget was used, or a success ended it",
     "relevant": "the reference documents, as a JSON list",
     "query": "the query, guarded (below)",
@@ -55,6 +55,7 @@ COLUMNS = {
     "budget_seconds": "time for all of it",
     "budget_total_queries": "most texts sent to the encoder in all; empty: any number",
     "confidence": "of the intervals in the report",
+    "sigma": "white box: the noise of the smoothed search that was attacked; empty: the plain one",
 }
 """Each column, in order, and what it holds; a cell is empty where there is no value."""
 
@@ -113,6 +114,7 @@ def _results(report: Record) -> Iterator[tuple[str, Record]]:
         yield "search", result
     for attack in parts(report, "white_box"):
         shared = {name: attack.get(name) for name in ("attack", "epsilon", "ball")}
+        shared["sigma"] = part(attack, "smoothing").get("sigma")
         for result in parts(attack, "results"):
             yield "white_box", {"queries": result.get("calls")} | dict(result) | shared
 
@@ -161,4 +163,5 @@ _NUMBERS = (
     "calls_to_success",
     "edits_to_success",
     "rejected",
+    "sigma",
 )

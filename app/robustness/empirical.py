@@ -43,9 +43,11 @@ def empirical_radii(
         words.setdefault(result.query_id, []).append(changed)
     for report in inner:
         for one in (one for one in report.results if one.success):
-            shifts.setdefault(one.query_id, []).append(one.shift)
             if one.size is not None:
                 sizes.setdefault(one.query_id, []).append(one.size)
+            if report.smoothing:  # Other vectors than those that the margin is about
+                continue
+            shifts.setdefault(one.query_id, []).append(one.shift)
             if one.adversarial_text is not None:
                 changed = word_distance(texts[one.query_id], one.adversarial_text)
                 words.setdefault(one.query_id, []).append(changed)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from app.robustness.bootstrap import Estimate
 from app.robustness.macro import Languages, Seeds
+from app.robustness.smoothing import Noise
 from app.robustness.survival import Curve
 from app.text.perturbations.edits import Edit
 
@@ -176,6 +177,7 @@ class InnerReport:
         note: What to know of it; None if nothing.
         complete: Whether nothing was cut short.
         results: One for each query.
+        smoothing: The noise that the search attacked is served with; None: the plain search.
     """
 
     attack: str
@@ -187,6 +189,7 @@ class InnerReport:
     note: str | None
     complete: bool
     results: tuple[InnerResult, ...]
+    smoothing: Noise | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from app.retrieval.store import Encode, VectorStore
 from app.robustness.ball import Ball
@@ -34,6 +34,11 @@ _NOTES = {
     "trigger": "Found with one half of the eligible queries and measured on the other half.",
 }
 
+_SMOOTHED = (
+    " Against a search served with this noise, which the attacker knows and averages its gradient "
+    "over."
+)
+
 
 class Inner:
     """A white box beside the collection that it is tried on; read into memory once."""
@@ -56,6 +61,10 @@ class Inner:
         """The tokenizer of documents."""
         return self.access.documents() if self.access.documents else self.access.speller
 
+    def attacked(self, choice: WhiteBoxChoice) -> WhiteBoxProbe:
+        """What is attacked: the plain search, or one that is served with noise."""
+        return self.plain if choice.smoothing is None else self._served_with(choice.smoothing)
+
     def learn(self, stop: Stop) -> None:
         """Let the tokenizer see how the collection's documents are written."""
         if not self.access.learn or stop():
@@ -67,8 +76,13 @@ class Inner:
 
     def _through(self, lens: Lens) -> WhiteBoxProbe:
         speller = self.access.speller
-        pool = self._pool
-        return WhiteBoxProbe(lens, speller, self.store, self._collection, self._encode, pool)
+        # Through noise the white box itself serves, as POST /search with `smoothing` does.
+        encode = None if lens.noise else self._encode
+        return WhiteBoxProbe(lens, speller, self.store, self._collection, encode, self._pool)
+
+    @lru_cache(maxsize=1)  # noqa: B019 - lives as long as the probe
+    def _served_with(self, noise: Noise) -> WhiteBoxProbe:
+        return self.smoothed(noise)
 
     @cached_property
     def _pool(self) -> Pool:
@@ -90,15 +104,17 @@ def look_inside(
     pairs = pairs_of(victims)
     found: list[InnerReport] = []
     for attack in choice.attacks if choice else ():
-        if choice and attack in ("pgd", "noise"):
+        if not choice:
+            continue
+        if attack in ("pgd", "noise"):
             found += [
                 _noise(attack, epsilon, request, choice, (pairs, inner, stop))
                 for epsilon in sorted(choice.epsilon)
             ]
         elif attack == "hotflip":
-            found.append(_hotflip(request, pairs, inner, stop))
+            found.append(_hotflip(request, choice, (pairs, inner, stop)))
         elif attack == "trigger":
-            found.append(_trigger(request, pairs, inner, stop))
+            found.append(_trigger(request, choice, (pairs, inner, stop)))
     return found
 
 
@@ -124,31 +140,40 @@ def _noise(
     results: list[InnerResult] = []
     with suppress(HaltedError):
         for some in _parts(pairs, stop):
-            search = inner.plain.push if attack == "pgd" else inner.plain.scatter
+            probe = inner.attacked(choice)
+            search = probe.push if attack == "pgd" else probe.scatter
             found = search([case for _, case in some], ball, descent, stop=stop)
             results += _results(some, found)
     return _report(attack, results, pairs, request, ball=ball)
 
 
-def _hotflip(request: ProbeRequest, pairs: Sequence[Pair], inner: Inner, stop: Stop) -> InnerReport:
+def _hotflip(
+    request: ProbeRequest, choice: WhiteBoxChoice, means: tuple[Sequence[Pair], Inner, Stop]
+) -> InnerReport:
+    pairs, inner, stop = means
     inner.learn(stop)
-    flips = Flips(edits=request.budget.edits, calls=max(2, request.budget.queries))
+    cost = choice.smoothing.samples if choice.smoothing else 1
+    flips = Flips(edits=request.budget.edits, calls=max(2, request.budget.queries) * cost)
     results: list[InnerResult] = []
     with suppress(HaltedError):
         for some in _parts(pairs, stop):
-            found = inner.plain.exchange([case for _, case in some], flips, stop=stop)
+            found = inner.attacked(choice).exchange([case for _, case in some], flips, stop=stop)
             results += _results(some, found)
     return _report("hotflip", results, pairs, request)
 
 
-def _trigger(request: ProbeRequest, pairs: Sequence[Pair], inner: Inner, stop: Stop) -> InnerReport:
+def _trigger(
+    request: ProbeRequest, choice: WhiteBoxChoice, means: tuple[Sequence[Pair], Inner, Stop]
+) -> InnerReport:
+    pairs, inner, stop = means
     known = [case for _, case in pairs[::2]]
     others = list(pairs[1::2])
     if len(pairs) < _LEAST_FOR_TRIGGER or stop():
         return _report("trigger", [], others, request, cut=stop())
     search = Search(seed=request.seed)
     try:
-        trigger, found = inner.plain.trigger(known, [case for _, case in others], search, stop=stop)
+        probe = inner.attacked(choice)
+        trigger, found = probe.trigger(known, [case for _, case in others], search, stop=stop)
     except HaltedError:
         return _report("trigger", [], others, request, cut=True)
     results = _results(others, found)
@@ -193,6 +218,7 @@ def _report(
     trigger: str | None = None,
     cut: bool = False,
 ) -> InnerReport:
+    smoothing = request.white_box.smoothing if request.white_box else None
     counted = [one for one in results if one.outcome in ("success", "held")]
     wins = sum(one.success for one in counted)
     return InnerReport(
@@ -202,7 +228,8 @@ def _report(
         success=share_of(wins, len(counted), request.stats.confidence),
         calls=sum(one.calls for one in results),
         trigger=trigger,
-        note=_NOTES[attack],
+        note=_NOTES[attack] + (_SMOOTHED if smoothing else ""),
         complete=not cut and len(results) == len(pairs) and all(r.complete for r in results),
         results=tuple(results),
+        smoothing=smoothing,
     )

@@ -6,6 +6,7 @@ That it can be done as asked is checked by ``checks``.
 from dataclasses import dataclass, field
 from typing import Literal
 
+from app.robustness.smoothing import Noise
 from app.text.perturbations.registry import FAMILIES
 
 MAX_QUERIES = 1000
@@ -19,6 +20,8 @@ MAX_POISON = 10
 MAX_POISON_EDITS = 128
 MAX_POISON_CALLS = 100_000
 MAX_POISON_CHARS = 4_096
+MAX_ATTACK_SAMPLES = 512
+"""Of the noise that an attack on smoothed search averages over, all in memory at once."""
 
 GoalType = Literal["demotion", "promotion", "recall_drop", "disagreement", "vector_shift"]
 Method = Literal["auto", "random", "greedy", "beam", "evolution"]
@@ -163,6 +166,8 @@ class WhiteBoxChoice:
         ball: Whether a radius bounds the noise of each token or of the whole text.
         steps: Gradient steps of each restart.
         restarts: Starts of each text.
+        smoothing: Attack a search that is served with this noise, the gradient averaged over it;
+            None: the plain search.
     """
 
     attacks: tuple[InnerAttack, ...] = ("pgd", "noise", "hotflip")
@@ -170,6 +175,7 @@ class WhiteBoxChoice:
     ball: BallNorm = "text"
     steps: int = 20
     restarts: int = 2
+    smoothing: Noise | None = None
 
 
 @dataclass(frozen=True, slots=True)

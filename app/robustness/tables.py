@@ -149,10 +149,12 @@ def white_box_table(report: Record) -> str:
         one = share(part(attack, "success"))
         epsilon = number(attack, "epsilon")
         trigger = word(attack, "trigger")
+        sigma = number(part(attack, "smoothing"), "sigma")
+        noisy = "" if sigma is None else f", smoothed with sigma {short(sigma)}"
         note = (f"Trigger: {show(trigger)}. " if trigger else "") + show(word(attack, "note"), 300)
         rows.append(
             [
-                show(word(attack, "attack")),
+                show(word(attack, "attack")) + noisy,
                 _DASH if epsilon is None else f"{short(epsilon)} ({show(word(attack, 'ball'))})",
                 f"{one.successes:,} of {one.n:,}",
                 percent(one.value),
