@@ -1,10 +1,9 @@
 """Eight or four bits for weights alone: smaller files, vectors that depend on no batch mates.
 
 Tables get a scale for each row, of eight bits or, in a static encoder, of four; matrices of a
-transformer get one for each block of 32 weights (``MatMulNBits``). Activations stay float32 between
-the products; within one, ONNX Runtime rounds them to bytes too, with a scale for each block of each
-token. Schemes that take a scale from the whole batch would make a text's vector depend on the texts
-it happens to be run with.
+transformer get one for each column. Activations stay float32 between the products; for one they are
+rounded to bytes too, with scales for each token (``products``). Schemes that take a scale from the
+whole batch would make a text's vector depend on the texts it happens to be run with.
 """
 
 from collections.abc import Mapping
@@ -17,32 +16,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from app.errors import ArtifactError
 from export.parts import DOMAIN, GraphSet, initializer, stamp, tensors_of
+from export.products import Replacement, byte_product, quantize_rows
 
-BLOCK = 32
 NIBBLE_MOST = 7  # of four bits: the largest integer, and the smallest below zero
 NIBBLE_ZERO = 8
 """What stands for zero in four bits."""
 _SHARES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6)  # of the largest entry, cut above it
-ZERO_POINT = 128
-"""What ``MatMulNBits`` takes for zero in 8 bits unless told otherwise."""
-INT8_PRODUCTS = 4
-"""Of ``accuracy_level``: multiply bytes. In floats every run first widens all of the weights, which
-makes a single short text four times as slow as float32."""
-
-
-def quantize_rows(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Round each row to integers in units of a scale of its own.
-
-    Args:
-        table: Shape (rows, dim).
-
-    Returns:
-        The integers, shape (rows, dim), within -127 to 127, and the scales, shape (rows,).
-    """
-    scales = np.abs(table).max(axis=1) / np.float32(127)
-    # A row of zeros has no scale; 1 leaves it zeros.
-    scales = np.where(scales > 0, scales, np.float32(1)).astype(np.float32)
-    return np.rint(table / scales[:, None]).astype(np.int8), scales
 
 
 def quantize_nibbles(
@@ -90,28 +69,6 @@ def nibbles(table: NDArray[np.uint8]) -> NDArray[np.int8]:
     return halves.astype(np.int8) - np.int8(NIBBLE_ZERO)
 
 
-def quantize_blocks(
-    weights: NDArray[np.float32],
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Round a matrix to bytes with a scale for each block of ``BLOCK`` inputs of an output.
-
-    Args:
-        weights: Shape (inputs, outputs).
-
-    Returns:
-        The bytes, ``ZERO_POINT`` standing for zero, shape (outputs, blocks, BLOCK), and the scales,
-        shape (outputs, blocks). The last block is filled up with zeros.
-    """
-    inputs, outputs = weights.shape
-    blocks = -(-inputs // BLOCK)
-    padded = np.zeros((outputs, blocks * BLOCK), dtype=np.float32)
-    padded[:, :inputs] = weights.T
-    grouped = padded.reshape(outputs * blocks, BLOCK)
-    integers, scales = quantize_rows(grouped)
-    data = (integers.astype(np.int16) + ZERO_POINT).astype(np.uint8)
-    return data.reshape(outputs, blocks, BLOCK), scales.reshape(outputs, blocks)
-
-
 def quantize_transformer(full: GraphSet) -> GraphSet:
     """Put a traced transformer's matrices and embedding tables into eight bits.
 
@@ -150,9 +107,6 @@ def quantize_transformer(full: GraphSet) -> GraphSet:
     return GraphSet(model, tensors_of(model, kept))
 
 
-Replacement = tuple[list[onnx.NodeProto], dict[str, NDArray[Any]]]
-
-
 def _replace(node: onnx.NodeProto, values: Mapping[str, NDArray[Any]]) -> Replacement | None:
     """Give the nodes and tensors that stand in for a node, or None where it stays."""
     place = {"MatMul": 1, "Gather": 0}.get(node.op_type)
@@ -160,27 +114,9 @@ def _replace(node: onnx.NodeProto, values: Mapping[str, NDArray[Any]]) -> Replac
         return None
     if weights.dtype != np.float32 or weights.ndim != 2:
         return None
-    return _matmul(node, weights) if node.op_type == "MatMul" else _gather(node, weights)
-
-
-def _matmul(node: onnx.NodeProto, weights: NDArray[np.float32]) -> Replacement:
-    inputs, outputs = weights.shape
-    data, scales = quantize_blocks(weights)
-    name = node.input[1]
-    tensors: dict[str, NDArray[Any]] = {f"{name}.bytes": data, f"{name}.scales": scales}
-    new = helper.make_node(
-        "MatMulNBits",
-        [node.input[0], *tensors],
-        list(node.output),
-        name=node.name,
-        domain=DOMAIN,
-        K=inputs,
-        N=outputs,
-        bits=8,
-        block_size=BLOCK,
-        accuracy_level=INT8_PRODUCTS,
-    )
-    return [new], tensors
+    if node.op_type == "MatMul":
+        return byte_product(node, weights)
+    return _gather(node, weights)
 
 
 def _gather(node: onnx.NodeProto, weights: NDArray[np.float32]) -> Replacement:

@@ -2,8 +2,7 @@
 
     python tests/benchmarks/precisions.py --rounds 11
 
-Compares float32, float32 fused ahead of loading by ONNX Runtime's optimizer, and 8-bit weights
-(``MatMulNBits``, blocks of 32) with products in float32 (level 0) and in int8 (level 4): cosine to
+Compares float32, float32 fused ahead of loading by ONNX Runtime's optimizer, and int8: cosine to
 float32, nearest neighbors kept, whether a vector depends on its batch mates, time on sorted texts
 in runs of at most 1,024 padded tokens, and of a short and a long text alone. Texts are docstrings
 of the standard library. Ratios are medians over rounds of all variants in turn; on a machine with
@@ -39,18 +38,10 @@ ALONE = 96
 def variants(checkpoint: Checkpoint) -> dict[str, onnx.ModelProto]:
     full = transformer_graphs(checkpoint.encoder, white_box=False)
     eight = quantize_transformer(full)
-    level_4 = move_inside(eight.graph, eight.tensors)
-    level_0 = onnx.ModelProto()
-    level_0.CopyFrom(level_4)
-    for node in level_0.graph.node:
-        for attribute in node.attribute:
-            if attribute.name == "accuracy_level":
-                attribute.i = 0
     return {
         "fp32": move_inside(full.graph, full.tensors),
         "fp32 fused ahead": fuse(checkpoint.encoder),
-        "int8 level 0": level_0,
-        "int8 level 4": level_4,
+        "int8": move_inside(eight.graph, eight.tensors),
     }
 
 

@@ -1,7 +1,6 @@
 import numpy as np
-import pytest
 
-from export.precision import BLOCK, ZERO_POINT, quantize_blocks, quantize_rows
+from export.precision import quantize_rows
 
 
 def test_quantize_rows_hand_computed() -> None:
@@ -19,17 +18,3 @@ def test_quantize_rows_is_off_by_half_a_step_at_most() -> None:
 
     error = np.abs(integers * scales[:, None] - table)
     assert (error <= 0.5001 * scales[:, None]).all()
-
-
-@pytest.mark.parametrize("inputs", [BLOCK, BLOCK + 1, 3 * BLOCK])
-def test_quantize_blocks_restores_the_matrix(inputs: int) -> None:
-    weights = np.random.default_rng(0).standard_normal((inputs, 7)).astype(np.float32)
-
-    data, scales = quantize_blocks(weights)
-
-    blocks = -(-inputs // BLOCK)
-    assert data.shape == (7, blocks, BLOCK)
-    assert scales.shape == (7, blocks)
-    restored = (data.astype(np.float32) - ZERO_POINT) * scales[:, :, None]
-    restored = restored.reshape(7, -1)[:, :inputs].T
-    assert np.abs(restored - weights).max() <= scales.max() * 0.5001

@@ -88,7 +88,7 @@ def test_transformer_graph_int8_is_near_and_independent_of_batch_mates(
 def test_transformer_graph_int8_holds_every_matrix_in_bytes(graphs: GraphSet) -> None:
     quantized = quantize_transformer(graphs)
 
-    # What is left in floats are scales: one a row, or one for each block of 32.
+    # What is left in floats are scales, and sums of columns: a few for each row or column.
     floats = sum(one.size for one in quantized.tensors.values() if one.dtype == np.float32)
     assert floats * 16 < sum(one.size for one in graphs.tensors.values())
     assert size_of(quantized.tensors) < 0.4 * size_of(graphs.tensors)
