@@ -30,6 +30,13 @@ def _base_url(url: str) -> httpx.URL:
         ) from None
 
 
+def _no_json() -> InvalidInputError:
+    return InvalidInputError(
+        "The request holds what JSON cannot: NaN, an infinity, or a lone surrogate; expected "
+        "finite numbers and valid Unicode: correct it."
+    )
+
+
 def _unreachable(url: httpx.URL, error: httpx.HTTPError) -> NotReadyError:
     return NotReadyError(
         f"No answer from {url} ({type(error).__name__}); start a service with `tyntegra serve`, or "
@@ -113,6 +120,10 @@ class Client:
             )
         except httpx.HTTPError as error:
             raise _unreachable(self._http.base_url, error) from error
+        except ValueError as error:
+            if isinstance(call.body, Lines):
+                raise  # of whoever gives the documents
+            raise _no_json() from error
 
     def _upload(self, call: retries.Call, body: Lines) -> httpx.Response:
         with self._http.stream(
@@ -225,6 +236,10 @@ class AsyncClient:
             )
         except httpx.HTTPError as error:
             raise _unreachable(self._http.base_url, error) from error
+        except ValueError as error:
+            if isinstance(call.body, Lines):
+                raise  # of whoever gives the documents
+            raise _no_json() from error
 
     async def _upload(self, call: retries.Call, body: Lines) -> httpx.Response:
         async with self._http.stream(

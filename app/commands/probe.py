@@ -37,6 +37,13 @@ def add_probe_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="seconds in all (20)")
     parser.add_argument("--top-k", type=int, default=10, help="hits that count (10)")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn (0)")
+    parser.add_argument(
+        "--with",
+        dest="more",
+        metavar="JSON",
+        help="further fields of the request, as in "
+        '\'{"constraints": {"min_language": 0.5}, "search": {"method": "beam"}}\'',
+    )
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--job", action="store_true", help="begin a job, print it, and do not wait")
     how.add_argument("--wait", action="store_true", help="begin a job, and wait for its report")
@@ -85,6 +92,7 @@ def run_probe_command(options: argparse.Namespace, texts: Sequence[str]) -> int:
         "top_k": options.top_k,
         "seed": options.seed,
     }
+    body |= _more(options.more, body)
     if options.job and options.fail_over is not None:
         raise InvalidInputError("--job does not wait, so --fail-over has nothing to judge; --wait.")
     if options.job or options.wait:
@@ -97,6 +105,27 @@ def run_probe_command(options: argparse.Namespace, texts: Sequence[str]) -> int:
     if options.job:
         return 0
     return _judge(answer, answer["summary"]["attack_success_rate"], options.fail_over)
+
+
+def _more(text: str | None, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Read further fields of a request; those that have an option of their own are not among them.
+
+    Raises:
+        InvalidInputError: If it is no JSON object, or has one of them.
+    """
+    try:
+        more = {} if text is None else json.loads(text)
+        fields = dict(more.items())
+    except (ValueError, AttributeError, RecursionError):
+        raise InvalidInputError(
+            '--with is no JSON object; expected one such as {"constraints": {"min_language": 0.5}}.'
+        ) from None
+    if twice := sorted(fields.keys() & body.keys()):
+        raise InvalidInputError(
+            f"--with has {', '.join(twice)}; expected fields that no other option or argument "
+            "sets: use those instead."
+        )
+    return fields
 
 
 def _wait(client: "Client", job: Mapping[str, Any]) -> dict[str, Any]:

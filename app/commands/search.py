@@ -32,6 +32,14 @@ def add_search_options(parser: argparse.ArgumentParser) -> None:
         choices=("calibrated", "interleaved"),
         help="put all languages on one level",
     )
+    parser.add_argument(
+        "--smoothing",
+        type=float,
+        metavar="SIGMA",
+        help="average each query over noise of this size on its tokens, in mean token norms",
+    )
+    parser.add_argument("--samples", type=int, help="of the noise, with --smoothing (100)")
+    parser.add_argument("--noise-seed", type=int, help="chooses the noise, with --smoothing (0)")
     parser.add_argument("--cursor", help="go on where the answer with this next ended")
 
 
@@ -39,7 +47,7 @@ def search_body(options: argparse.Namespace, texts: Sequence[str]) -> dict[str, 
     """Write the request.
 
     Raises:
-        InvalidInputError: If the filter is no JSON object.
+        InvalidInputError: If the filter is no JSON object, or noise is described and not asked for.
     """
     body: dict[str, Any] = {
         "collection": options.collection,
@@ -53,8 +61,20 @@ def search_body(options: argparse.Namespace, texts: Sequence[str]) -> dict[str, 
         body["filter"] = where
     if options.exact:
         body["exact"] = True
+    if smoothing := _smoothing(options):
+        body["smoothing"] = smoothing
     chosen = {name: getattr(options, name) for name in SENT_AS_THEY_ARE}
     return body | {name: value for name, value in chosen.items() if value is not None}
+
+
+def _smoothing(options: argparse.Namespace) -> dict[str, Any]:
+    chosen = {"sigma": options.smoothing, "samples": options.samples, "seed": options.noise_seed}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    if given and "sigma" not in given:
+        raise InvalidInputError(
+            "Got --samples or --noise-seed without --smoothing; expected its SIGMA: give it too."
+        )
+    return given
 
 
 def _read_filter(text: str) -> dict[str, Any]:

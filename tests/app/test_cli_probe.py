@@ -165,3 +165,28 @@ def test_job_of_a_service_that_is_killed_is_run_again(tmp_path: Path, free_port:
 def children(pid: int) -> list[int]:
     tasks = Path(f"/proc/{pid}/task").glob("*/children")
     return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+def test_probe_with_further_fields_sends_them(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    more = {"constraints": {"min_language": 0.3}, "search": {"method": "random"}, "seeds": 2}
+    status, report, _ = run(capsys, "probe", "--url", url, "--with", json.dumps(more), *PROBE)
+    assert status == 0
+    assert {result["seed"] for result in report["results"]} == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ("{", "no JSON object"),
+        ("[1]", "no JSON object"),
+        ('{"seed": 3, "goal": {}}', "has seed"),
+        ('{"budget": {"edits": 9}}', "has budget"),
+        ('{"wishes": 1}', "known are"),
+    ],
+)
+def test_probe_with_fields_that_cannot_be_is_refused(
+    url: str, capsys: pytest.CaptureFixture[str], more: str, told: str
+) -> None:
+    status, _, error = run(capsys, "probe", "--url", url, "--with", more, *PROBE)
+    assert status == 1
+    assert told in error

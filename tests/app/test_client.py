@@ -209,3 +209,18 @@ def test_sync_client_walks_the_api(serving: Any) -> None:
             client.document("a", "x/y")
         client.delete_collection("a")
         assert client.collections() == []
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_client_says_what_json_cannot_hold(score: float) -> None:
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, json={}))
+    with (
+        Client("http://x", transport=transport) as client,
+        pytest.raises(InvalidInputError, match="what JSON cannot"),
+    ):
+        client.search("a", ["q"], min_score=score)
+    with (
+        Client("http://x", transport=transport) as client,
+        pytest.raises(InvalidInputError, match="what JSON cannot"),
+    ):
+        client.search("a", ["\ud800"])
