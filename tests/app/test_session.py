@@ -12,7 +12,7 @@ from app.artifact import Manifest, load_manifest
 from app.encoder import session as session_module
 from app.encoder.buckets import Buckets
 from app.encoder.hardware import CPU, CUDA, TENSORRT, Hardware, cpu_limit
-from app.encoder.session import Session, choose_precision, likely_provider
+from app.encoder.session import Session, adds_in_32_bits, choose_precision, likely_provider
 from app.errors import ArtifactError, ProviderError
 
 ROOT = Path(__file__).parents[2]
@@ -291,3 +291,24 @@ def test_encoder_leaves_no_trace_of_telemetry(tiny_artifact: Path, tmp_path: Pat
 
     assert done.stdout.strip() == "1"
     assert list(tmp_path.rglob("*")) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "adds"),
+    [
+        ("sse2 avx2 avx512f", False),
+        ("avx2 avx512_vnni", True),
+        ("avx2 avx_vnni", True),
+        ("", False),
+    ],
+)
+def test_adds_in_32_bits_goes_by_the_processor_flags(
+    tmp_path: Path, flags: str, adds: bool
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"model name\t: any\nflags\t\t: fpu {flags}\n")
+
+    assert adds_in_32_bits(tmp_path / "cpuinfo") is adds
+
+
+def test_adds_in_32_bits_unknown_processor_is_taken_to_overflow(tmp_path: Path) -> None:
+    assert not adds_in_32_bits(tmp_path / "missing")
