@@ -26,8 +26,10 @@ Vectors = NDArray[np.float32]
 def make(folder: Path, n: int, *, index: bool = True) -> dict[str, Any]:
     """Fill and close a store, and write vectors, right answers and figures beside it.
 
+    What was ended while the index was built goes on with that.
+
     Args:
-        folder: Gets ``store``, ``vectors.npy``, ``truth.npy`` and ``made.json``.
+        folder: Gets ``store``, ``vectors.npy``, ``truth.npy``, ``filled.json`` and ``made.json``.
         n: Documents.
         index: Whether to build the index; never without it.
 
@@ -39,18 +41,26 @@ def make(folder: Path, n: int, *, index: bool = True) -> dict[str, Any]:
     store.create(NAME, DIM, "bench", Options(fields={"year": "integer"}))
     builder = store._table.find(NAME).builder
     builder.wants_build = lambda *, now=False: False  # Only when told to
-    figures = {"documents": n, "load_average": load_average()} | ingest(store, vectors)
+    figures = fill(store, vectors, folder / "filled.json")
     tell(figures)
-    flushed = timed(lambda: store.flush(NAME))
     if index and n > shard.EXACT_LIMIT:
         figures |= build(store, queries[:1])
     store.close()
-    figures["flush_s"] = round(flushed, 2)
     tell(figures)
     np.save(folder / "vectors.npy", vectors)
     if index:
         np.save(folder / "truth.npy", true_nearest(vectors, queries))
     (folder / "made.json").write_text(json.dumps(figures), encoding="utf-8")
+    return figures
+
+
+def fill(store: EdgeStore, vectors: Vectors, note: Path) -> dict[str, Any]:
+    """Write all documents and flush, unless a note says that it is done."""
+    if note.exists() and store.count(NAME) == len(vectors):
+        return json.loads(note.read_text(encoding="utf-8"))
+    figures = {"documents": len(vectors), "load_average": load_average()} | ingest(store, vectors)
+    figures["flush_s"] = round(timed(lambda: store.flush(NAME)), 2)
+    note.write_text(json.dumps(figures), encoding="utf-8")
     return figures
 
 
