@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from training.xtyntegra.matrix_measures import Figure
 
 Floats = NDArray[np.float64]
+_TOGETHER = 256
+"""Cells whose figures are drawn in one product."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,39 @@ class Draws:
     resamples: int = 2000
     seed: int = 0
     _weights: dict[int, Floats] = field(default_factory=dict)
+    _known: dict[tuple[int, ...], tuple[Sequence[Figure], Floats, Floats]] = field(
+        default_factory=dict
+    )
+
+    def prepare(self, cells: Sequence[Sequence[Figure]]) -> None:
+        """Compute the figures of many cells in few products, and keep them.
+
+        Args:
+            cells: Of each its seeds' figures, as ``values`` takes them.
+        """
+        alike: dict[tuple[int, int], list[Sequence[Figure]]] = {}
+        for figures in cells:
+            if tuple(map(id, figures)) not in self._known:
+                alike.setdefault((len(figures[0].counts), len(figures)), []).append(figures)
+        for (sentences, seeds), group in alike.items():
+            for start in range(0, len(group), _TOGETHER):
+                self._compute(group[start : start + _TOGETHER], sentences, seeds)
+
+    def _compute(self, group: Sequence[Sequence[Figure]], sentences: int, seeds: int) -> None:
+        top = np.stack([one.counts for figures in group for one in figures], axis=1)
+        bottom = np.stack([one.out_of for figures in group for one in figures], axis=1)
+        weights, drawn_seeds = self._drawn(sentences), self._drawn(seeds, of=1)
+        shape = (self.resamples, len(group), seeds)
+        sums = [((weights @ side).reshape(shape)) for side in (top, bottom)]
+        for place, figures in enumerate(group):
+            tops, bottoms = ((side[:, place] * drawn_seeds).sum(axis=1) for side in sums)
+            drawn = _divide(tops, bottoms)
+            own = slice(place * seeds, (place + 1) * seeds)
+            each = _divide(top[:, own].sum(axis=0), bottom[:, own].sum(axis=0))
+            if figures[0].complement:
+                drawn, each = 1 - drawn, 1 - each
+            # The figures are kept too: an id is only theirs as long as they live.
+            self._known[tuple(map(id, figures))] = (figures, drawn, each)
 
     def values(self, figures: Sequence[Figure]) -> tuple[Floats, Floats]:
         """Compute a cell's figure in each draw.
@@ -58,15 +93,9 @@ class Draws:
         Returns:
             The figure of each draw, shape (resamples,), and of each seed, shape (seeds,).
         """
-        top = np.stack([figure.counts for figure in figures])  # (seeds, sentences)
-        bottom = np.stack([figure.out_of for figure in figures])
-        sentences = self._drawn(top.shape[1])  # (resamples, sentences)
-        seeds = self._drawn(len(figures), of=1)  # (resamples, seeds)
-        drawn = _divide(
-            ((sentences @ top.T) * seeds).sum(axis=1), ((sentences @ bottom.T) * seeds).sum(axis=1)
-        )
-        each = _divide(top.sum(axis=1), bottom.sum(axis=1))
-        return (1 - drawn, 1 - each) if figures[0].complement else (drawn, each)
+        self.prepare([figures])
+        _, drawn, each = self._known[tuple(map(id, figures))]
+        return drawn, each
 
     def estimate(self, figures: Sequence[Figure]) -> Estimate:
         """Estimate a cell's figure."""

@@ -83,6 +83,8 @@ def summarize(grid: Grid, folder: Path, runs: Sequence[Run]) -> dict[str, Any]:
 
 def _summary_of_arm(grid: Grid, folder: Path, arm: str, runs: Sequence[Run]) -> dict[str, Any]:
     found, draws = _read(grid, folder, arm, runs), Draws()
+    for seeds in found.cells.values():
+        draws.prepare(_sides(list(seeds.values())))
     cells = {
         "-".join(cell): {"seeds": sorted(seeds), "figures": _figures(list(seeds.values()), draws)}
         for cell, seeds in found.cells.items()
@@ -157,6 +159,15 @@ def _figures(seeds: Sequence[Figures], draws: Draws) -> dict[str, dict[str, list
     }
 
 
+def _sides(seeds: Sequence[Figures]) -> list[list[Figure]]:
+    """List each figure of a cell over its seeds."""
+    return [
+        [figures[group][name] for figures in seeds]
+        for group, measures in seeds[0].items()
+        for name in measures
+    ]
+
+
 def _rounded(found: Estimate) -> list[float]:
     return [round(v, DIGITS) for v in (found.value, found.low, found.high, found.spread)]
 
@@ -166,6 +177,8 @@ def _differences(
 ) -> list[list[Any]]:
     """Return group, measure, difference, low, high and p-value of each measure that is listed."""
     found: list[list[Any]] = []
+    for one in (first, second):
+        draws.prepare(_sides([one[seed] for seed in seeds]))
     for group, measures in second[seeds[0]].items():
         for name in measures:
             if name in CONTRASTED or name.startswith("white:"):
