@@ -122,8 +122,7 @@ async def probe(request: Request, body: ProbeWire, service: OpenService) -> Resp
             )
 
     def run_long() -> Outcome:
-        service.matching(service.store, body.collection)
-        require_documents(body, service.store)
+        _check(body, service, service.store)  # before a process begins, which takes a second
         return run_apart(service, body, stopped, lambda _: None)
 
     try:
@@ -154,13 +153,14 @@ def _is_long(body: ProbeWire) -> bool:
     return texts > MOST_TEXTS_HERE or inside is not None
 
 
-async def _begin(body: ProbeWire, service: Service) -> Response:
-    def check(store: VectorStore) -> None:
-        service.matching(store, body.collection)
-        require_documents(body, store)
-        require_probe(as_request(body, service.settings.max_text_chars), store)
+def _check(body: ProbeWire, service: Service, store: VectorStore) -> None:
+    service.matching(store, body.collection)
+    require_documents(body, store)
+    require_probe(as_request(body, service.settings.max_text_chars), store)
 
-    await service.in_store(check)
+
+async def _begin(body: ProbeWire, service: Service) -> Response:
+    await service.in_store(lambda store: _check(body, service, store))
     sent = body.model_dump(mode="json")
     return accepted(await service.in_store(lambda _: service.probe_jobs.submit(sent)))
 

@@ -50,6 +50,20 @@ async def test_probe_takes_goals_searches_constraints_and_seeds(start: Any) -> N
     assert len(answer["languages"]["worst_interval"]) == 2
 
 
+async def test_probe_that_is_refused_begins_no_process(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began: list[Any] = []
+    monkeypatch.setattr("app.api.probe.run_apart", lambda *asked: began.append(asked))
+    twice = {"attacks": ["pgd"], "epsilon": [0.1, 0.1]}
+    async with start() as running:
+        await fill(running)
+        response = await post(running, white_box=twice)
+    assert response.status_code == 422
+    assert "white_box.epsilon" in response.text
+    assert not began
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
