@@ -151,7 +151,7 @@ def test_read_outline_reads_opsets_and_skips_weights_inside() -> None:
 
 
 def test_read_outline_agrees_with_onnx_on_the_default_graph() -> None:
-    path = Path(__file__).parents[2] / "app/default/encoder/model.int8.onnx"
+    path = Path(__file__).parents[2] / "app/default/encoder/model.int4.onnx"
     model = onnx.load(path)
 
     outline = read_outline(path.read_bytes())

@@ -80,7 +80,7 @@ def test_inspect_default_artifact_says_its_figures_with_tolerances(
     assert main(["artifact", "inspect", str(folder)]) == 0
 
     said = capsys.readouterr().out
-    for part in ("tyntegra-static@", "384; not to be cut", "int8 ", "texts to torch", "1e-02"):
+    for part in ("tyntegra-static@", "376; not to be cut", "int4 ", "texts to torch", "3e-02"):
         assert part in said
 
 

@@ -70,10 +70,10 @@ def test_add_white_box_twice_is_refused(
 
 def test_default_encoder_has_a_white_box_that_shares_its_table() -> None:
     default = Path(__file__).parents[2] / "app" / "default" / "encoder"
-    graph = load_manifest(default).precisions["int8"]
-    assert graph.weights is None
+    graph = load_manifest(default).precisions["int4"]
+    assert graph.weights
     assert sum((default / name).stat().st_size for name in graph.white_box) < 10_000
-    assert WhiteBox.open(default, device="cpu", threads=1).hidden == 384
+    assert WhiteBox.open(default, device="cpu", threads=1).hidden == 376
 
 
 def test_add_white_box_to_a_transformer_is_refused(
