@@ -21,6 +21,7 @@ from typing import Any
 from app import errors
 from app.errors import InferenceError, NotReadyError, ServiceError
 from app.probing.courtesy import Courtesy
+from app.retrieval.filters import Filter
 from app.retrieval.store import Encode, Hit, VectorStore
 from app.robustness.request import ProbeRequest
 
@@ -196,13 +197,15 @@ class _Guest:
             return "error", (type(error).__name__, error.message)
         return "ok", found
 
-    def _search(self, name: str, vectors: Any, top_k: int, **named: Any) -> list[list[Hit]]:
+    def _search(
+        self, name: str, vectors: Any, top_k: int, where: Filter | None = None, **named: Any
+    ) -> list[list[Hit]]:
         found: list[list[Hit]] = []
         rows = max(1, _MOST_HITS // top_k)
         for start in range(0, len(vectors), rows):
             began = time.perf_counter()
             part = vectors[start : start + rows]
-            some = self._host.store.search(name, part, top_k, **named)
+            some = self._host.store.search(name, part, top_k, where, **named)
             found += [[_bare(hit) for hit in hits] for hits in some]
             self._host.courtesy.rest(time.perf_counter() - began)
         return found
