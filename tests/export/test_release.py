@@ -198,7 +198,7 @@ def test_export_name_that_cannot_be_is_refused(
     assert code == 1
 
 
-@pytest.mark.parametrize("precisions", ["fp64", "int4", "", "int8,"])
+@pytest.mark.parametrize("precisions", ["fp64", "int2", "", "int8,"])
 def test_parse_precisions_unknown_one_exits_with_2(
     precisions: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
