@@ -112,14 +112,15 @@ async def test_reindex_goes_on_after_the_service_ended(tmp_path: Path, fakes_mod
         await client.post("/collections/a/reindex", json={"windows": {"tokens": 16, "stride": 16}})
         written = await client.delete("/collections/a/documents/sw")
         listed = (await client.get("/collections")).json()["collections"]
-    assert written.status_code == 409
+    assert written.status_code == 204
     assert [each["name"] for each in listed] == ["a"]
     assert [path.name for path in (tmp_path / ".reindex").iterdir()] == ["a.json"]
     encoder.encode = encode
     async with serving(tmp_path, encoder) as client:
         assert (await ended(client))["state"] == "done"
         assert (await client.get("/collections/a")).json()["windows"]["tokens"] == 16
-        assert (await client.delete("/collections/a/documents/sw")).status_code == 204
+        assert (await client.get("/collections/a/documents/sw")).status_code == 404
+        assert (await client.delete("/collections/a/documents/d7")).status_code == 204
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(PREFIX)]
 
 
