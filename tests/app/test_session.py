@@ -12,7 +12,7 @@ from app.artifact import Manifest, load_manifest
 from app.encoder import session as session_module
 from app.encoder.buckets import Buckets
 from app.encoder.hardware import CPU, CUDA, TENSORRT, Hardware, cpu_limit
-from app.encoder.session import Session, adds_in_32_bits, choose_precision, likely_provider
+from app.encoder.session import Session, choose_precision, likely_provider
 from app.errors import ArtifactError, ProviderError
 
 ROOT = Path(__file__).parents[2]
@@ -236,37 +236,6 @@ def test_session_graph_with_data_outside_is_refused(
         Session(path.read_bytes(), manifest, device="cpu", threads=1)
 
 
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        ({"cpu.max": "100000 100000"}, 1),
-        ({"cpu.max": "50000 100000"}, 1),
-        ({"cpu.max": "300000 100000"}, 3),
-        ({"cpu.max": "max 100000"}, 8),
-        ({"cpu/cpu.cfs_quota_us": "200000", "cpu/cpu.cfs_period_us": "100000"}, 2),
-        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 8),
-        ({}, 8),
-    ],
-)
-def test_cpu_limit_takes_the_containers_quota(
-    files: dict[str, str], expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    for name, content in files.items():
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(content + "\n")
-
-    assert cpu_limit(tmp_path) == expected
-
-
-def test_cpu_limit_takes_the_affinity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
-    (tmp_path / "cpu.max").write_text("400000 100000\n")
-
-    assert cpu_limit(tmp_path) == 1
-
-
 def test_encoder_leaves_no_trace_of_telemetry(tiny_artifact: Path, tmp_path: Path) -> None:
     program = (
         "import sys, os\n"
@@ -291,24 +260,3 @@ def test_encoder_leaves_no_trace_of_telemetry(tiny_artifact: Path, tmp_path: Pat
 
     assert done.stdout.strip() == "1"
     assert list(tmp_path.rglob("*")) == []
-
-
-@pytest.mark.parametrize(
-    ("flags", "adds"),
-    [
-        ("sse2 avx2 avx512f", False),
-        ("avx2 avx512_vnni", True),
-        ("avx2 avx_vnni", True),
-        ("", False),
-    ],
-)
-def test_adds_in_32_bits_goes_by_the_processor_flags(
-    tmp_path: Path, flags: str, adds: bool
-) -> None:
-    (tmp_path / "cpuinfo").write_text(f"model name\t: any\nflags\t\t: fpu {flags}\n")
-
-    assert adds_in_32_bits(tmp_path / "cpuinfo") is adds
-
-
-def test_adds_in_32_bits_unknown_processor_is_taken_to_overflow(tmp_path: Path) -> None:
-    assert not adds_in_32_bits(tmp_path / "missing")
